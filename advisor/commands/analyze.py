@@ -27,11 +27,9 @@ def analyze(model: str, input_text: str | None, cross_check: bool) -> tuple[dict
       advisor analyze timm:vit_tiny_patch16_224 --input 8x3x224x224 --json
       advisor analyze my_net.py:build --cross-check
     """
-    from advisor.models import load_model
-    from advisor.trace import analyze as run
+    from advisor.commands.network import open_network
 
-    loaded = load_model(model, input_text=input_text)
-    network = run(loaded.module, loaded.example_inputs, name=loaded.name)
+    network = open_network(model, input_text)
     document, text = network_document(network), network_text(network)
     if cross_check:
         from advisor.counting.crosscheck import cross_check as compare

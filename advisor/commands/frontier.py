@@ -1,0 +1,71 @@
+"""`advisor frontier`: how much loss each saving costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from advisor.commands.options import (
+    ends_option,
+    input_option,
+    json_option,
+    model_argument,
+    patterns_option,
+    profile_option,
+    split_names,
+    table,
+)
+
+
+@click.command()
+@model_argument
+@click.option("--cost", default="latency", show_default=True, metavar="KEY", help="The cost to trade.")
+@click.option("--points", default=20, show_default=True, type=click.IntRange(min=2, max=1000))
+@profile_option
+@patterns_option
+@click.option("--sensitivity", default="erk", show_default=True, metavar="S")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@ends_option
+@input_option
+@json_option
+def frontier(
+    model: str,
+    cost: str,
+    points: int,
+    profile_name: str | None,
+    patterns: str | None,
+    sensitivity: str,
+    seed: int,
+    include_ends: bool,
+    input_text: str | None,
+) -> tuple[dict[str, Any], str]:
+    """Trade one cost of MODEL against the estimated loss: each point is an exact plan.
+
+    \b
+    Examples
+      advisor frontier torchvision:resnet50 --cost latency --points 20 --profile r50.json
+      advisor frontier torchvision:mobilenet_v2 --cost macs --points 10 --patterns channel
+    """
+    from advisor.commands.network import open_network
+    from advisor.devices.profile import load_profile
+    from advisor.planning.frontier import frontier as trace_front
+
+    network = open_network(model, input_text)
+    front = trace_front(
+        network,
+        profile=load_profile(profile_name) if profile_name else None,
+        cost=cost,
+        points=points,
+        patterns=split_names(patterns),
+        sensitivity=sensitivity,
+        seed=seed,
+        include_ends=include_ends,
+    )
+    rows = [
+        [f"{point.cost:.6g}", f"{100 * point.cost / front.dense:.1f} %", f"{point.loss:.5g}", f"{100 * point.gap:.3f} %",
+         "knee" if point.knee else ""]
+        for point in front.points
+    ]  # fmt: skip
+    text = table([f"{cost} ({front.unit})" if front.unit else cost, "of dense", "loss", "gap", ""], rows, right=(0, 1, 2, 3))
+    return front.to_json(), text

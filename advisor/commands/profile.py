@@ -1,0 +1,81 @@
+"""`advisor profile`: the table of latencies of your own device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from advisor.commands.options import (
+    ends_option,
+    input_option,
+    json_option,
+    model_argument,
+    patterns_option,
+    split_names,
+    table,
+    threads_option,
+)
+
+
+@click.command()
+@model_argument
+@click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda[:i]")
+@threads_option
+@click.option("--batch", type=click.IntRange(min=1), help="Batch size; the example input's otherwise.")
+@click.option("--training", is_flag=True, help="Time forward and backward instead of inference.")
+@click.option("--budget-seconds", type=click.FloatRange(min=0, min_open=True), help="Spend about this long.")
+@click.option("--out", required=True, metavar="FILE", help="The profile to write; an interrupted run goes on from it.")
+@patterns_option
+@ends_option
+@input_option
+@json_option
+def profile(
+    model: str,
+    device: str,
+    threads: int | None,
+    batch: int | None,
+    training: bool,
+    budget_seconds: float | None,
+    out: str,
+    patterns: str | None,
+    include_ends: bool,
+    input_text: str | None,
+) -> tuple[dict[str, Any], str]:
+    """Measure every layer of MODEL under every candidate pattern, on this machine, and write a profile.
+
+    An interrupted or killed run goes on where it stopped when the same command is started again.
+
+    \b
+    Examples
+      advisor profile torchvision:resnet50 --device cpu --budget-seconds 300 --out r50.json
+      advisor profile my_net.py:build --device cuda --batch 8 --training --out gpu.json
+    """
+    from advisor.commands.network import open_network
+    from advisor.devices.measure import measure
+
+    network = open_network(model, input_text, device="cpu")
+    made = measure(
+        network,
+        device=device,
+        threads=threads,
+        batch=batch,
+        training=training,
+        budget_seconds=budget_seconds,
+        patterns=split_names(patterns),
+        include_ends=include_ends,
+        out=out,
+    )
+    document = {"out": out, **made.summary(), "unmeasured": list(made.unmeasured)}
+    whole = made.networks[network.name]
+    rows = [
+        ["whole network, inference-ready" if not training else "whole training step", f"{whole.median_ms:.3f}"],
+        ["the same as given (eager)", f"{whole.eager_ms:.3f}"],
+        ["its layers, one by one", f"{whole.layers_ms:.3f}"],
+        ["the rest (operators between them)", f"{whole.rest_ms:.3f}"],
+    ]
+    text = [table(["", "ms"], rows, right=(1,)), f"{len(made.measurements)} kinds of work measured"]
+    if made.unmeasured:
+        text.append(f"{len(made.unmeasured)} not measured within the time: predicted with an interval, and marked so")
+    text.append(f"wrote {out}")
+    return document, "\n".join(text)
