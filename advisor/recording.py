@@ -1,0 +1,126 @@
+"""Records the operators of one real run, for networks whose control flow depends on the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_iter, tree_map_only
+from torch.utils.weak import WeakIdKeyDictionary
+
+from advisor.network import Op, OpGraph, Ref, Value
+
+
+def plain(value: Any) -> Any:
+    """An operator argument as plain data: lists become tuples; dtypes, devices and layouts become strings."""
+    if isinstance(value, list | tuple):
+        return tuple(plain(item) for item in value)
+    if isinstance(value, Ref) or value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, torch.SymInt):
+        return int(value)
+    return str(value)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+class GraphBuilder:
+    """Collects Values and Ops; tracing and recording both write through it."""
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self.ops: list[Op] = []
+
+    def value(self, tensor: Any, origin: Any, name: str | None = None) -> int:
+        index = len(self.values)
+        shape = tuple(int(size) for size in tensor.shape)
+        self.values.append(Value(index=index, shape=shape, dtype=dtype_name(tensor.dtype), origin=origin, name=name))
+        return index
+
+    def op(self, target: str, args: Any, kwargs: dict[str, Any], outputs: tuple[int, ...], module: str) -> None:
+        self.ops.append(
+            Op(
+                index=len(self.ops),
+                target=target,
+                args=plain(args),
+                kwargs={key: plain(item) for key, item in kwargs.items()},
+                outputs=outputs,
+                module=module,
+            )
+        )
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, builder: GraphBuilder, names: dict[int, tuple[str, str]], stack: list[str]) -> None:
+        super().__init__()
+        self.builder = builder
+        self.names = names  # id(tensor) → (origin, dotted name) of parameters and buffers
+        self.stack = stack
+        self.known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+    def see(self, tensor: torch.Tensor, origin: str = "constant") -> int:
+        if tensor not in self.known:
+            origin, name = self.names.get(id(tensor), (origin, None))
+            self.known[tensor] = self.builder.value(tensor, origin, name)
+        index: int = self.known[tensor]
+        return index
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        seen_args, seen_kwargs = tree_map_only(torch.Tensor, lambda t: Ref(self.see(t)), (args, kwargs))
+        result = func(*args, **kwargs)
+        outputs = []
+        for tensor in tree_iter(result):
+            if isinstance(tensor, torch.Tensor):
+                # An in-place operator returns its own argument: from here on that tensor is a new value.
+                self.known[tensor] = self.builder.value(tensor, "op")
+                outputs.append(self.known[tensor])
+        if outputs:
+            self.builder.op(str(func), seen_args, seen_kwargs, tuple(outputs), self.stack[-1])
+        return result
+
+
+def record(module: torch.nn.Module, inputs: tuple[Any, ...]) -> OpGraph:
+    """Runs `module` once on real tensors and returns what ran.
+
+    The graph is true for this very input: another one may take another way through the network.
+
+    Args:
+        module: on real (not meta) tensors, in evaluation mode.
+        inputs: positional arguments; tensors may sit inside lists, tuples and dicts.
+    """
+    builder = GraphBuilder()
+    names: dict[int, tuple[str, str]] = {}
+    for name, buffer in module.named_buffers():
+        names[id(buffer)] = ("buffer", name)
+    for name, parameter in module.named_parameters():
+        names[id(parameter)] = ("parameter", name)
+    paths = {id(child): path for path, child in module.named_modules()}
+    stack = [""]
+
+    def enter(child: torch.nn.Module, args: Any) -> None:
+        stack.append(paths.get(id(child), stack[-1]))
+
+    def leave(child: torch.nn.Module, args: Any, output: Any) -> None:
+        stack.pop()
+
+    # Global hooks, since hooks on the modules themselves would switch the fused encoder path off.
+    before = torch.nn.modules.module.register_module_forward_pre_hook(enter)
+    after = torch.nn.modules.module.register_module_forward_hook(leave)
+    recorder = _Recorder(builder, names, stack)
+    try:
+        with torch.no_grad():
+            given = [recorder.see(t, "input") for t in tree_iter(inputs) if isinstance(t, torch.Tensor)]
+            with recorder:
+                result = module(*inputs)
+    finally:
+        before.remove()
+        after.remove()
+    leaves, _ = tree_flatten(result)
+    outputs = tuple(recorder.see(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor))
+    return OpGraph(
+        values=tuple(builder.values), ops=tuple(builder.ops), inputs=tuple(given), outputs=outputs, origin="recorded"
+    )

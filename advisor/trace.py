@@ -1,0 +1,205 @@
+"""From a module and an example input to a Network."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_iter, tree_map, tree_map_only
+
+from advisor.counting.layers import build_layers
+from advisor.counting.liveness import peak_activation_bytes
+from advisor.errors import ModelError
+from advisor.network import Network, OpGraph, Ref
+from advisor.recording import GraphBuilder, record
+
+
+def analyze(model: torch.nn.Module, example_inputs: Any, *, name: str | None = None) -> Network:
+    """Counts a network exactly, layer by layer, without running it where that is possible.
+
+    The network is exported on fake tensors (no memory for weights or activations). Where `torch.export` fails, for
+    example on control flow that depends on the data, one real run is recorded instead, and the result says so.
+
+    Args:
+        model: any module, on any device, meta included. Left as it was; counted in evaluation mode.
+        example_inputs: a tensor, a tuple of positional arguments, or the shape of one float tensor, `(1, 3, 224, 224)`.
+        name: what to call it; the class name otherwise.
+
+    Raises:
+        ModelError: the module cannot be run on this input.
+    """
+    label = name or type(model).__name__
+    inputs = as_inputs(example_inputs, model)
+    notes: list[str] = []
+    with evaluation(model):
+        graph = _trace_or_record(model, inputs, label, notes)
+    parameters = {id(p): p for p in model.parameters()}
+    counted = build_layers(graph, aliases(model))
+    total = sum(p.numel() for p in parameters.values())
+    buffers = {id(b): b for b in model.buffers()}
+    held = sum(t.numel() * t.element_size() for t in (*parameters.values(), *buffers.values()))
+    return Network(
+        name=label,
+        input_shapes=tuple(tuple(t.shape) for t in tree_iter(inputs) if isinstance(t, torch.Tensor)),
+        params=total,
+        macs=sum(layer.macs for layer in counted.layers),
+        activation_elements=sum(layer.activation_elements for layer in counted.layers),
+        peak_activation_bytes=peak_activation_bytes(graph),
+        weight_bytes=held,
+        unsupported_ops=counted.unsupported_ops,
+        ignored_ops=counted.ignored_ops,
+        unreached_params=total - sum(layer.params for layer in counted.layers),
+        layers=counted.layers,
+        graph=counted.graph,
+        ops=graph,
+        notes=tuple(notes),
+        module=model,
+        example_inputs=inputs,
+    )
+
+
+def as_inputs(example: Any, model: torch.nn.Module) -> tuple[Any, ...]:
+    """Positional arguments from what a user may give, placed on the model's device."""
+    device = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    if isinstance(example, torch.Tensor):
+        example = (example,)
+    elif isinstance(example, Sequence) and example and all(isinstance(size, int) for size in example):
+        example = (torch.zeros(tuple(example), device=device),)
+    if not isinstance(example, tuple):
+        example = (example,)
+    moved: tuple[Any, ...] = tree_map_only(torch.Tensor, lambda t: _move(t, device), example)
+    return moved
+
+
+def _move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return torch.empty_like(tensor, device=device) if tensor.is_meta and device.type != "meta" else tensor.to(device)
+
+
+def aliases(model: torch.nn.Module) -> dict[str, str]:
+    """Every dotted name of a parameter → the first name of the same parameter (tied weights have several)."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(p), name) for name, p in model.named_parameters(remove_duplicate=False)}
+
+
+@contextlib.contextmanager
+def evaluation(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode inside, every module's own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _trace_or_record(model: torch.nn.Module, inputs: tuple[Any, ...], label: str, notes: list[str]) -> OpGraph:
+    try:
+        return trace(model, inputs)
+    except Exception as failure:
+        on_meta = any(t.is_meta for t in (*model.parameters(), *model.buffers()))
+        if on_meta:
+            raise ModelError(
+                f"{label}: cannot be traced on meta tensors ({one_line(failure)}); build it on real tensors instead"
+            ) from failure
+        try:
+            graph = record(model, inputs)
+        except Exception as error:
+            shapes = [tuple(t.shape) for t in tree_iter(inputs) if isinstance(t, torch.Tensor)]
+            raise ModelError(f"{label}: does not run on input {shapes}: {one_line(error)}; check --input") from error
+        notes.append(
+            f"recorded from one real run, since torch.export could not follow it ({one_line(failure, 120)}); "
+            "the counts hold for this very input"
+        )
+        return graph
+
+
+def one_line(error: BaseException, limit: int = 200) -> str:
+    """An exception as one line of at most `limit` characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"{type(error).__name__}: {text if len(text) <= limit else text[: limit - 1] + '…'}"
+
+
+def trace(model: torch.nn.Module, inputs: tuple[Any, ...]) -> OpGraph:
+    """Exports `model` and returns its operators; composite ones (linear, attention) stay whole.
+
+    Raises:
+        Exception: whatever `torch.export` raises; `analyze` falls back on a recording.
+    """
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(model, inputs, strict=False)
+    builder = GraphBuilder()
+    signature = program.graph_signature
+    origins = {"PARAMETER": "parameter", "BUFFER": "buffer", "USER_INPUT": "input"}
+    kinds = {spec.arg.name: (origins.get(spec.kind.name, "constant"), spec.target) for spec in signature.input_specs}
+    values: dict[torch.fx.Node, Any] = {}
+    given: list[int] = []
+    for node in program.graph.nodes:
+        if node.op != "placeholder":
+            continue
+        tensor = node.meta.get("val")
+        if isinstance(tensor, torch.Tensor):
+            origin, target = kinds.get(node.name, ("constant", None))
+            values[node] = Ref(builder.value(tensor, origin, target))
+            if origin == "input":
+                given.append(values[node].index)
+        else:
+            values[node] = tensor
+    result = _walk(program.graph_module, values, builder, "")
+    outputs = tuple(leaf.index for leaf in tree_iter(result) if isinstance(leaf, Ref))
+    return OpGraph(
+        values=tuple(builder.values), ops=tuple(builder.ops), inputs=tuple(given), outputs=outputs, origin="export"
+    )
+
+
+def _walk(module: torch.fx.GraphModule, values: dict[torch.fx.Node, Any], builder: GraphBuilder, outer: str) -> Any:
+    """Appends the operators of one graph; graphs inside it (no_grad or autocast regions) are inlined."""
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            values[node] = _attribute(module, node, builder)
+        elif node.op == "call_function":
+            args, kwargs = tree_map(
+                lambda item: values[item] if isinstance(item, torch.fx.Node) else item, (node.args, node.kwargs)
+            )
+            path = _module_path(node, outer)
+            if node.target is operator.getitem:
+                values[node] = args[0][args[1]]
+            elif any(isinstance(item, torch.fx.GraphModule) for item in args):
+                values[node] = _inline(args, builder, path)
+            else:
+                values[node] = _operator(node, args, kwargs, builder, path)
+        elif node.op == "output":
+            return tree_map(lambda item: values[item] if isinstance(item, torch.fx.Node) else item, node.args[0])
+    return None
+
+
+def _operator(node: torch.fx.Node, args: Any, kwargs: Any, builder: GraphBuilder, path: str) -> Any:
+    result = node.meta.get("val")
+    made = tree_map(lambda t: Ref(builder.value(t, "op")) if isinstance(t, torch.Tensor) else t, result)
+    outputs = tuple(leaf.index for leaf in tree_iter(made) if isinstance(leaf, Ref))
+    if outputs:
+        builder.op(str(node.target), args, dict(kwargs), outputs, path)
+    return made
+
+
+def _inline(args: Sequence[Any], builder: GraphBuilder, path: str) -> Any:
+    # wrap_with_set_grad_enabled(flag, graph, *inputs) and wrap_with_autocast(..., graph, *inputs)
+    position = next(i for i, item in enumerate(args) if isinstance(item, torch.fx.GraphModule))
+    inner: torch.fx.GraphModule = args[position]
+    holes = [node for node in inner.graph.nodes if node.op == "placeholder"]
+    return _walk(inner, dict(zip(holes, args[position + 1 :], strict=True)), builder, path)
+
+
+def _attribute(module: torch.fx.GraphModule, node: torch.fx.Node, builder: GraphBuilder) -> Any:
+    found = operator.attrgetter(str(node.target))(module)
+    return Ref(builder.value(found, "constant")) if isinstance(found, torch.Tensor) else found
+
+
+def _module_path(node: torch.fx.Node, outer: str) -> str:
+    stack = node.meta.get("nn_module_stack")
+    return str(next(reversed(stack.values()))[0]) if stack else outer
