@@ -1,0 +1,244 @@
+"""What really runs for an option of a layer: the key under which a profile stores its time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Literal
+
+from advisor.errors import PatternError
+from advisor.network import Layer, Shape
+from advisor.patterns.option import Option
+
+if TYPE_CHECKING:
+    import torch
+
+Method = Literal["dense", "gather", "packed"]
+METHODS: tuple[Method, ...] = ("dense", "gather", "packed")
+_ITEM_BYTES = 4  # float32
+_INDEX_BYTES = 8  # int64, as torch's index_select and scatter take them
+
+
+def method_of(layer: Layer, option: Option, *, training: bool = False) -> Method:
+    """Which method runs `option` of `layer`: the one place that costs, timings and `Plan.apply` all ask.
+
+    This is the door for faster kernels: a pattern that gets one is named here, its builder in `Execution.build`.
+    Today `group` gathers, `dense` and `width` are plain layers, and every other pattern has no kernel that is faster
+    than the dense one (literature notes: CSR, 2:4 on CPUs). At inference those run the dense kernel on a weight
+    with zeros, so their time is the dense time; in training the kept values are scattered into the weight each step.
+    """
+    if option.pattern in ("dense", "width"):
+        return "dense"
+    if option.pattern == "group" and can_gather(layer):
+        return "gather"
+    return "packed" if training else "dense"
+
+
+def can_gather(layer: Layer) -> bool:
+    """Whether `advisor.runtime.gather` has a module for this layer; its weight must be used by its own module alone."""
+    return layer.is_module and not layer.transposed and (layer.is_conv or layer.kind == "linear")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One call of one layer as it runs. Equal executions take equal time on a device.
+
+    Attributes:
+        kind: "conv2d", "conv_transpose1d", "linear", ...
+        method: "dense" (weights with zeros baked in, and narrower shapes, too), "gather" (inputs picked by index, then
+            a small dense product per block), "packed" (training: kept values scattered into a dense weight).
+        input_shape: B C *spatial for convolutions, * C for linear.
+        weight_shape: of the dense weight as stored.
+        kept: gather: inputs that a block reads; packed: kept values of the whole weight; dense: 0.
+        block: gather: outputs per block; else 0.
+    """
+
+    kind: str
+    method: Method
+    input_shape: Shape
+    weight_shape: Shape
+    stride: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    output_padding: tuple[int, ...] = ()
+    groups: int = 1
+    bias: bool = False
+    kept: int = 0
+    block: int = 0
+
+    def __post_init__(self) -> None:
+        if problem := _problem(self):
+            raise PatternError(f"execution {self.key}: {problem}")
+
+    @property
+    def key(self) -> str:
+        """Readable and unique: "conv2d dense in=1x64x56x56 weight=64x64x3x3 stride=1x1 ... bias"."""
+        parts = [self.kind, self.method, f"in={_by(self.input_shape)}", f"weight={_by(self.weight_shape)}"]
+        for name in ("stride", "padding", "dilation", "output_padding"):
+            if values := getattr(self, name):
+                parts.append(f"{name}={_by(values)}")
+        parts += [f"{name}={getattr(self, name)}" for name in ("kept", "block") if getattr(self, name)]
+        parts += [f"groups={self.groups}"] if self.groups != 1 else []
+        return " ".join([*parts, "bias"] if self.bias else parts)
+
+    @property
+    def transposed(self) -> bool:
+        return self.kind.startswith("conv_transpose")
+
+    @property
+    def in_channels(self) -> int:
+        return self.weight_shape[0] if self.transposed else self.weight_shape[1] * self.groups
+
+    @property
+    def out_channels(self) -> int:
+        return self.weight_shape[1] * self.groups if self.transposed else self.weight_shape[0]
+
+    @property
+    def output_shape(self) -> Shape:
+        """B C *spatial for convolutions, * C for linear."""
+        if self.kind == "linear":
+            return (*self.input_shape[:-1], self.out_channels)
+        kernel, given = self.weight_shape[2:], self.input_shape[-len(self.stride) :]
+        sizes = zip(given, kernel, self.stride, self.padding, self.dilation, strict=True)
+        if self.transposed:
+            extra = self.output_padding or (0,) * len(kernel)
+            spatial = tuple(
+                (n - 1) * s - 2 * p + d * (k - 1) + 1 + e for (n, k, s, p, d), e in zip(sizes, extra, strict=True)
+            )
+        else:
+            spatial = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes)
+        return (*self.input_shape[: -len(kernel) - 1], self.out_channels, *spatial)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds that the kernel performs: those of masked weights included, since it multiplies their zeros."""
+        kernel = prod(self.weight_shape[2:])
+        if self.transposed:
+            return prod(self.input_shape) * self.weight_shape[1] * kernel
+        inputs = self.kept if self.method == "gather" else self.weight_shape[1]
+        return prod(self.output_shape) * inputs * kernel
+
+    @property
+    def stored_values(self) -> int:
+        """Elements of the trainable weight, bias left out."""
+        if self.method == "gather":
+            return self.weight_shape[0] * self.kept * prod(self.weight_shape[2:])
+        return self.kept if self.method == "packed" else prod(self.weight_shape)
+
+    @property
+    def bytes_moved(self) -> int:
+        """Bytes read and written once each in float32: input, weights with their index, output, and copies made."""
+        moved = prod(self.input_shape) + self.stored_values + prod(self.output_shape)
+        indices = 0
+        if self.method == "gather":
+            blocks = self.out_channels // self.block
+            indices = blocks * self.kept
+            moved += 2 * indices * (prod(self.input_shape) // self.in_channels)  # the gathered copy, written and read
+        elif self.method == "packed":
+            indices = self.kept
+            moved += 2 * prod(self.weight_shape)  # the dense weight, written and read
+        return moved * _ITEM_BYTES + indices * _INDEX_BYTES
+
+    def build(self) -> tuple[torch.nn.Module, torch.Tensor]:
+        """A module that performs this execution and an input for it, on the CPU, with fixed random numbers."""
+        from advisor.runtime.standalone import build
+
+        return build(self)
+
+
+def executions(layer: Layer, option: Option, *, training: bool = False, batch: int | None = None) -> Counter[Execution]:
+    """What runs when the network is called once: distinct executions and how often each occurs.
+
+    Args:
+        layer: a sparsifiable layer.
+        option: its choice. For width, `parameters` holds the narrowed "in_channels" and "out_channels"
+            (and "groups" where those change with the channels in a way that is not depthwise).
+        training: forward and backward instead of inference.
+        batch: replaces the batch size that the network was analysed with.
+    """
+    method = method_of(layer, option, training=training)
+    shape, groups = _weight_shape(layer, option)
+    kept = block = 0
+    if method != "dense":
+        from advisor.patterns.base import pattern
+
+        kept = pattern(option.pattern).kept_weights(layer, option)
+        if method == "gather":
+            block = int(option.parameters["block"])
+            kept //= layer.out_channels * prod(layer.kernel)
+    found: Counter[Execution] = Counter()
+    for call in layer.calls:
+        given = call.input_shape
+        axis = len(given) - 1 - (len(layer.kernel) if layer.is_conv else 0)
+        inputs = shape[0] if layer.transposed else shape[1] * groups
+        given = (*given[:axis], inputs, *given[axis + 1 :])
+        if batch is not None and axis > 0:
+            given = (batch, *given[1:])
+        found[
+            Execution(
+                kind=layer.kind,
+                method=method,
+                input_shape=given,
+                weight_shape=shape,
+                stride=layer.stride,
+                padding=layer.padding,
+                dilation=layer.dilation,
+                output_padding=layer.output_padding,
+                groups=groups,
+                bias=layer.bias,
+                kept=kept,
+                block=block,
+            )
+        ] += 1
+    return found
+
+
+def _weight_shape(layer: Layer, option: Option) -> tuple[Shape, int]:
+    if option.pattern != "width":
+        return layer.weight_shape, layer.groups
+    inputs = int(option.parameters.get("in_channels", layer.in_channels))
+    outputs = int(option.parameters.get("out_channels", layer.out_channels))
+    depthwise = layer.groups > 1 and layer.groups == layer.in_channels
+    groups = int(option.parameters.get("groups", inputs if depthwise else layer.groups))
+    if min(inputs, outputs, groups) < 1 or inputs % groups or outputs % groups:
+        raise PatternError(
+            f"layer {layer.name}: width with {inputs} inputs and {outputs} outputs does not fit {groups} groups; "
+            "choose counts that the groups divide"
+        )
+    if layer.transposed:
+        return (inputs, outputs // groups, *layer.kernel), groups
+    return (outputs, inputs // groups, *layer.kernel), groups
+
+
+def _by(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _problem(e: Execution) -> str:
+    """What makes these numbers no execution; empty where nothing does."""
+    spatial = {"linear": 0, **{f"{k}{n}d": n for k in ("conv", "conv_transpose") for n in (1, 2, 3)}}.get(e.kind)
+    if spatial is None:
+        return f"unknown kind {e.kind!r}"
+    if e.method not in METHODS:
+        return f"unknown method {e.method!r}; expected one of {', '.join(METHODS)}"
+    if len(e.weight_shape) != spatial + 2 or min(e.weight_shape) < 1 or min(e.input_shape, default=1) < 0:
+        return f"expected a weight of {spatial + 2} positive sizes"
+    if any(len(sizes) != spatial for sizes in (e.stride, e.padding, e.dilation)):
+        return f"expected {spatial} strides, paddings and dilations"
+    if e.output_padding and len(e.output_padding) != spatial:
+        return f"expected {spatial} output paddings"
+    if e.groups < 1 or (e.in_channels if e.transposed else e.out_channels) % e.groups:
+        return f"{e.groups} groups do not divide the channels"
+    axis = len(e.input_shape) - 1 - spatial
+    if axis < 0 or e.input_shape[axis] != e.in_channels:
+        return f"expected an input with {e.in_channels} channels"
+    if e.method == "gather" and not (
+        1 <= e.kept <= e.weight_shape[1] and e.block >= 1 and e.out_channels // e.groups % e.block == 0
+    ):
+        return f"{e.kept} inputs for blocks of {e.block} outputs do not fit"
+    if e.method == "gather" and e.transposed:
+        return "transposed convolutions have no gathering kernel"
+    if e.method == "packed" and not 1 <= e.kept <= prod(e.weight_shape):
+        return f"{e.kept} kept values do not fit the weight"
+    return ""

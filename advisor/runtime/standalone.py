@@ -1,0 +1,54 @@
+"""One execution as a module of its own, so that it can be timed alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from advisor.runtime.execution import Execution
+
+_CONVOLUTIONS: dict[str, type[nn.Module]] = {
+    "conv1d": nn.Conv1d,
+    "conv2d": nn.Conv2d,
+    "conv3d": nn.Conv3d,
+    "conv_transpose1d": nn.ConvTranspose1d,
+    "conv_transpose2d": nn.ConvTranspose2d,
+    "conv_transpose3d": nn.ConvTranspose3d,
+}
+
+
+def build(execution: Execution) -> tuple[nn.Module, torch.Tensor]:
+    """The module and a standard-normal input; the same numbers each time, and torch's own stream left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = dense_module(execution)
+        inputs = torch.randn(execution.input_shape)
+        if execution.method == "gather":
+            from advisor.runtime.gather import gathered
+
+            blocks = execution.out_channels // execution.block
+            choice = torch.rand(blocks, execution.weight_shape[1]).argsort(1)[:, : execution.kept]
+            module = gathered(module, choice.sort(1).values)
+        elif execution.method == "packed":
+            from advisor.runtime.packed import pack
+
+            order = torch.randperm(module.weight.numel())[: execution.kept]
+            mask = torch.zeros(module.weight.numel(), dtype=torch.bool)
+            mask[order] = True
+            pack(module, "weight", mask.view(execution.weight_shape))
+    return module, inputs
+
+
+def dense_module(execution: Execution) -> nn.Module:
+    """The plain layer with this execution's shapes, as torch initialises it."""
+    e = execution
+    if e.kind == "linear":
+        return nn.Linear(e.in_channels, e.out_channels, bias=e.bias)
+    sizes = {"stride": e.stride, "padding": e.padding, "dilation": e.dilation}
+    if e.transposed:
+        sizes["output_padding"] = e.output_padding or (0,) * len(e.stride)
+    kernel = e.weight_shape[2:]
+    return _CONVOLUTIONS[e.kind](e.in_channels, e.out_channels, kernel, groups=e.groups, bias=e.bias, **sizes)
