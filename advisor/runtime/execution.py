@@ -75,9 +75,8 @@ class Execution:
     def key(self) -> str:
         """Readable and unique: "conv2d dense in=1x64x56x56 weight=64x64x3x3 stride=1x1 ... bias"."""
         parts = [self.kind, self.method, f"in={_by(self.input_shape)}", f"weight={_by(self.weight_shape)}"]
-        for name in ("stride", "padding", "dilation", "output_padding"):
-            if values := getattr(self, name):
-                parts.append(f"{name}={_by(values)}")
+        spatial = ("stride", "padding", "dilation", "output_padding")
+        parts += [f"{name}={_by(getattr(self, name))}" for name in spatial if getattr(self, name)]
         parts += [f"{name}={getattr(self, name)}" for name in ("kept", "block") if getattr(self, name)]
         parts += [f"groups={self.groups}"] if self.groups != 1 else []
         return " ".join([*parts, "bias"] if self.bias else parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,8 +36,8 @@ def build(execution: Execution) -> tuple[nn.Module, torch.Tensor]:
         elif execution.method == "packed":
             from advisor.runtime.packed import pack
 
-            order = torch.randperm(module.weight.numel())[: execution.kept]
-            mask = torch.zeros(module.weight.numel(), dtype=torch.bool)
+            mask = torch.zeros(prod(execution.weight_shape), dtype=torch.bool)
+            order = torch.randperm(mask.numel())[: execution.kept]
             mask[order] = True
             pack(module, "weight", mask.view(execution.weight_shape))
     return module, inputs
