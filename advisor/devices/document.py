@@ -1,0 +1,120 @@
+"""Profiles as JSON documents: checked by the schema, then by what a schema cannot say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from functools import lru_cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+
+from advisor.devices.energy import Coefficients
+from advisor.devices.profile import Measurement, Profile, Whole
+from advisor.devices.settings import Machine, Settings
+from advisor.errors import AdvisorError, ProfileError
+
+if TYPE_CHECKING:
+    from advisor.runtime.execution import Execution
+
+SCHEMA_NAME = "sparsity-advisor/profile-1"
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Any:
+    text = files("advisor.devices").joinpath("profile.schema.json").read_text(encoding="utf-8")
+    return jsonschema.Draft202012Validator(json.loads(text))
+
+
+def to_document(profile: Profile) -> dict[str, Any]:
+    """The profile as plain JSON values."""
+    return {
+        "schema": SCHEMA_NAME,
+        "name": profile.name,
+        "origin": profile.origin,
+        "source": profile.source,
+        "created": profile.created,
+        "machine": asdict(profile.machine) if profile.machine else None,
+        "settings": asdict(profile.settings) if profile.settings else None,
+        "energy": asdict(profile.energy) if profile.energy else None,
+        "error": dict(profile.error) if profile.error else None,
+        "notes": list(profile.notes),
+        "networks": [asdict(whole) for _, whole in sorted(profile.networks.items())],
+        "measurements": [measurement_document(m) for _, m in sorted(profile.measurements.items())],
+        "unmeasured": list(profile.unmeasured),
+    }
+
+
+def from_document(document: Any, where: str) -> Profile:
+    """Checks a document and builds the profile. `where` names the file in errors.
+
+    Raises:
+        ProfileError: one line with the first thing that is wrong.
+    """
+    for error in _validator().iter_errors(document):
+        place = "/".join(str(part) for part in error.absolute_path) or "the top"
+        message = error.message if len(error.message) < 200 else error.message[:200] + "…"
+        raise ProfileError(f"profile {where}: at {place}: {message}; it is no profile of this version, make it anew")
+    try:
+        measurements = [measurement_from(item) for item in document["measurements"]]
+        networks = [_whole_from(item) for item in document["networks"]]
+    except (AdvisorError, ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ProfileError(f"profile {where}: a measurement makes no sense: {error}; make the profile anew") from error
+    settings, machine, energy = document["settings"], document["machine"], document["energy"]
+    if (measurements or networks) and (settings is None or machine is None):
+        raise ProfileError(f"profile {where}: it holds times but not the settings or machine they were taken with")
+    return Profile(
+        name=document["name"],
+        origin=document["origin"],
+        source=document["source"],
+        created=document["created"],
+        machine=Machine(**(machine | {"flags": tuple(machine["flags"])})) if machine else None,
+        settings=Settings(**settings) if settings else None,
+        measurements={m.execution.key: m for m in measurements},
+        networks={w.model: w for w in networks},
+        unmeasured=tuple(document["unmeasured"]),
+        error=document["error"],
+        energy=(Coefficients(**{"source": document["source"], **energy}) if energy else None),
+        notes=tuple(document["notes"]),
+    )
+
+
+def measurement_document(m: Measurement) -> dict[str, Any]:
+    """One measurement as plain JSON values."""
+    return {
+        "execution": execution_document(m.execution),
+        "median_ms": m.median_ms,
+        "low_ms": m.low_ms,
+        "high_ms": m.high_ms,
+        "repeats": m.repeats,
+    }
+
+
+def execution_document(execution: Execution) -> dict[str, Any]:
+    return {item.name: getattr(execution, item.name) for item in fields(execution)}
+
+
+def execution_from(document: dict[str, Any]) -> Execution:
+    """The reverse of `execution_document`; lists become tuples."""
+    from advisor.runtime.execution import Execution
+
+    return Execution(**{key: tuple(v) if isinstance(v, list) else v for key, v in document.items()})
+
+
+def measurement_from(document: dict[str, Any]) -> Measurement:
+    """The reverse of `measurement_document`."""
+    m = Measurement(**(document | {"execution": execution_from(document["execution"])}))
+    if not 0 < m.low_ms <= m.median_ms <= m.high_ms:
+        raise ValueError(
+            f"{m.execution.key}: low {m.low_ms}, median {m.median_ms}, high {m.high_ms} ms are no interval"
+        )
+    return m
+
+
+def _whole_from(document: dict[str, Any]) -> Whole:
+    shapes = tuple(tuple(shape) for shape in document["input_shapes"])
+    whole = Whole(**(document | {"input_shapes": shapes}))
+    if not 0 < whole.low_ms <= whole.median_ms <= whole.high_ms:
+        raise ValueError(f"network {whole.model}: low, median and high ms are no interval")
+    return whole

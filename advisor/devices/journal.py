@@ -1,0 +1,140 @@
+"""The record of a measuring run while it goes on, so that a killed run loses at most the measurement in hand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from advisor.errors import AdvisorError, ProfileError
+from advisor.files import parse_json
+
+_VERSION = "sparsity-advisor/journal-1"
+_MAX_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What every record of a journal was taken under; a run goes on only from a journal with an equal header."""
+
+    network: str  # its name
+    network_hash: str
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+    reference: str  # key of the execution that drift is measured on
+
+
+class Journal:
+    """JSON lines: the header, then one record per measurement, each flushed to the disk before the next is taken.
+
+    Use as a context manager. `records` holds what an earlier run left; a last line cut short by a kill is dropped.
+    """
+
+    def __init__(self, path: Path | None, header: Header) -> None:
+        self.path = path
+        self.records: list[dict[str, Any]] = []
+        self._stream: Any = None
+        if path is None:
+            return
+        head = json.loads(json.dumps({"schema": _VERSION} | {n: getattr(header, n) for n in header.__slots__}))
+        good_bytes = self._read(path, head) if path.exists() else 0
+        try:
+            self._stream = path.open("r+b" if path.exists() else "xb")
+            self._stream.truncate(good_bytes)
+            self._stream.seek(good_bytes)
+        except OSError as error:
+            raise ProfileError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
+        if not good_bytes:
+            self._write(head)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError):  # a full disk complains once more on close; it has been reported
+                self._stream.close()
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Adds one measurement; when this returns, it survives a kill.
+
+        Raises:
+            ProfileError: the disk is full.
+        """
+        self.records.append(record)
+        if self._stream is not None:
+            self._write(record)
+
+    def remove(self) -> None:
+        """Deletes the file: the profile itself is on the disk now."""
+        if self.path is not None:
+            self._stream.close()
+            self._stream = None
+            with contextlib.suppress(FileNotFoundError):
+                self.path.unlink()
+
+    def _write(self, document: dict[str, Any]) -> None:
+        try:
+            self._stream.write(json.dumps(document, allow_nan=False).encode() + b"\n")
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            raise ProfileError(
+                f"cannot write {self.path}: {error.strerror or error}; "
+                "what was measured so far is kept there: free space and run the same command again"
+            ) from error
+
+    def _read(self, path: Path, head: dict[str, Any]) -> int:
+        """Fills `records`; returns the length of the part worth keeping."""
+        try:
+            size = path.stat().st_size
+            data = path.read_bytes() if size <= _MAX_BYTES else b""
+        except OSError as error:
+            raise ProfileError(f"cannot read {path}: {error.strerror or error}") from error
+        if size > _MAX_BYTES:
+            raise ProfileError(
+                f"{path}: {size:,} bytes is no journal of a measuring run; delete it or choose another --out"
+            )
+        good = 0
+        for number, line in enumerate(data.splitlines(keepends=True)):
+            if not line.endswith(b"\n"):
+                break  # cut short by a kill
+            try:
+                record = parse_json(line, f"{path} line {number + 1}")
+                if not isinstance(record, dict):
+                    raise AdvisorError(f"{path} line {number + 1}: expected an object")
+            except AdvisorError as error:
+                if good + len(line) == len(data) and number > 0:
+                    break
+                raise ProfileError(f"{error}; delete {path} or choose another --out") from error
+            if number == 0:
+                self._compare(path, record, head)
+            else:
+                self.records.append(record)
+            good += len(line)
+        return good
+
+    def _compare(self, path: Path, found: dict[str, Any], head: dict[str, Any]) -> None:
+        if found == head:
+            return
+        for name, value in head.items():
+            other = found.get(name)
+            if other == value:
+                continue
+            if isinstance(value, dict) and isinstance(other, dict):
+                name, value, other = next(
+                    (f"{name} {key}", value.get(key), other.get(key))
+                    for key in {**value, **other}
+                    if value.get(key) != other.get(key)
+                )
+            raise ProfileError(
+                f"{path} is from a run with {name}={str(other)[:120]}, this one has {name}={str(value)[:120]}; "
+                "run it as before, delete that file, or choose another --out"
+            )
+        raise ProfileError(f"{path} is from another version; delete that file or choose another --out")

@@ -1,0 +1,240 @@
+"""What is known about one device: times of executions and of whole networks, and how far its predictions are off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from advisor.devices.energy import Coefficients
+from advisor.devices.settings import Machine, Settings, device_type, machine_differences, this_machine
+from advisor.errors import ProfileError, unknown
+
+if TYPE_CHECKING:
+    from advisor.devices.predict import Predictor
+    from advisor.network import Network, Shape
+    from advisor.runtime.execution import Execution
+
+Origin = Literal["measured", "predicted", "extrapolated"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """The time of one execution. Measured: a 95 % interval of the median; predicted: one that holds 80 % of cases."""
+
+    execution: Execution
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    repeats: int
+    origin: Origin = "measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """A whole network: inference-ready (batch norm folded), or one forward and backward pass of it as given.
+
+    `layers_ms` is the sum of its dense layers timed one by one, `rest_ms` what the whole takes beside that: operators
+    between the layers, colder caches, the interpreter. It is negative where a layer alone is slower than in place.
+    """
+
+    model: str
+    input_shapes: tuple[Shape, ...]
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    repeats: int
+    eager_ms: float  # the network as given, batch norm and all
+    layers_ms: float
+
+    @property
+    def rest_ms(self) -> float:
+        return self.median_ms - self.layers_ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Times of one device under one setting. `origin` says where they come from."""
+
+    name: str
+    origin: Literal["measured", "calibrated", "analytic", "simulated"]
+    source: str  # how it came about, for people
+    created: str  # ISO date
+    machine: Machine | None
+    settings: Settings | None  # None: holds no times
+    measurements: Mapping[str, Measurement]
+    networks: Mapping[str, Whole]
+    unmeasured: tuple[str, ...] = ()
+    error: Mapping[str, float | int | str] | None = None
+    energy: Coefficients | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def latency(self, execution: Execution) -> Measurement:
+        """The time of `execution`: measured, or predicted with an interval; `origin` says which.
+
+        Raises:
+            ProfileError: the profile holds no times.
+        """
+        known = self.measurements.get(execution.key)
+        if known is not None:
+            return known
+        estimate = self._predictor(execution)
+        return Measurement(
+            execution=execution,
+            median_ms=estimate.median_ms,
+            low_ms=estimate.low_ms,
+            high_ms=estimate.high_ms,
+            repeats=0,
+            origin=estimate.origin,
+        )
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        from advisor.devices.predict import Predictor
+
+        if not self.measurements:
+            raise ProfileError(
+                f"profile {self.name!r} ({self.origin}) holds no times; make one with: advisor profile MODEL --out FILE"
+            )
+        return Predictor(list(self.measurements.values()))
+
+    def whole(self, network: Network) -> Whole | None:
+        """The measured whole network of that name and input, if this profile holds it."""
+        found = self.networks.get(network.name)
+        return found if found is not None and found.input_shapes == network.input_shapes else None
+
+    def check(
+        self,
+        *,
+        device: str | None = None,
+        batch: int | None = None,
+        threads: int | None = None,
+        dtype: str | None = None,
+        training: bool | None = None,
+    ) -> tuple[str, ...]:
+        """Refuses a profile that was made under other settings than asked for; None means: not asked.
+
+        Returns:
+            Warnings: how this machine differs from the profile's.
+
+        Raises:
+            ProfileError: names the first setting that differs.
+        """
+        made = self.settings
+        if made is None:
+            raise ProfileError(
+                f"profile {self.name!r} ({self.origin}) holds no times; make one with: advisor profile MODEL --out FILE"
+            )
+        asked: dict[str, Any] = {
+            "device": device_type(device) if device is not None else None,
+            "batch": batch,
+            "threads": threads,
+            "dtype": dtype,
+            "training": training,
+        }
+        for name, value in asked.items():
+            if value is not None and value != getattr(made, name):
+                raise ProfileError(
+                    f"profile {self.name!r} was made with {name}={getattr(made, name)}, asked for {name}={value}: "
+                    f"its times do not hold; make one with these settings (advisor profile), or ask for {made.text}"
+                )
+        return self.warnings()
+
+    def warnings(self) -> tuple[str, ...]:
+        """How this machine differs from the one that the profile was made on; empty for one without times."""
+        if self.machine is None or self.settings is None:
+            return ()
+        import torch
+
+        if self.settings.device == "cuda" and not torch.cuda.is_available():
+            return (f"the profile was made on {self.machine.name}; this machine has no CUDA device",)
+        return machine_differences(self.machine, this_machine(self.settings.device))
+
+    def summary(self) -> dict[str, Any]:
+        """What a list of profiles shows."""
+        return {
+            "name": self.name,
+            "origin": self.origin,
+            "device": self.machine.name if self.machine else "any",
+            "settings": self.settings.text if self.settings else "energy only",
+            "torch": self.machine.torch if self.machine else None,
+            "created": self.created,
+            "measurements": len(self.measurements),
+            "networks": sorted(self.networks),
+            "error": dict(self.error) if self.error else None,
+            "warnings": list(self.warnings()),
+            "source": self.source,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Writes the profile; a reader sees the old file or the whole new one."""
+        from advisor.devices.document import to_document
+        from advisor.files import write_json
+
+        write_json(path, to_document(self))
+
+
+def list_profiles() -> tuple[str, ...]:
+    """Names of the profiles that came with the package, sorted."""
+    held = files("profiles").iterdir()
+    return tuple(sorted(item.name.removesuffix(".json") for item in held if item.name.endswith(".json")))
+
+
+def load_profile(name: str | Path) -> Profile:
+    """Loads a profile that came with the package by its name, or one of yours by its path.
+
+    Raises:
+        ProfileError: no such profile, or the file is not one: unreadable, truncated, or not as the schema says.
+    """
+    from advisor.devices.document import from_document
+    from advisor.files import read_json
+
+    text = str(name)
+    path: Any = Path(text)
+    if isinstance(name, str) and text in list_profiles() and not path.exists():
+        path = Path(str(files("profiles") / f"{text}.json"))
+    elif not path.exists():
+        if text.endswith(".json") or "/" in text or "\\" in text:
+            raise ProfileError(f"profile {text}: no such file; make one with: advisor profile MODEL --out {text}")
+        raise ProfileError(unknown("profile", text, list_profiles()) + "; or give the path of a file")
+    return from_document(read_json(path, error=ProfileError), str(name))
+
+
+def merge(profiles: list[Profile], name: str) -> Profile:
+    """One profile of several made on the same machine under the same settings, over different networks.
+
+    Where two measured the same execution, the one with more repeats stays.
+
+    Raises:
+        ProfileError: settings or machines differ.
+    """
+    from advisor.devices.predict import Predictor, error_summary
+
+    first = profiles[0]
+    measurements: dict[str, Measurement] = {}
+    for profile in profiles:
+        if profile.settings != first.settings or profile.machine != first.machine:
+            raise ProfileError(
+                f"profiles {first.name!r} and {profile.name!r} differ in settings or machine; not merged"
+            )
+        for key, found in profile.measurements.items():
+            if key not in measurements or found.repeats > measurements[key].repeats:
+                measurements[key] = found
+    left = {key for profile in profiles for key in profile.unmeasured} - measurements.keys()
+    return Profile(
+        name=name,
+        origin=first.origin,
+        source=first.source,
+        created=max(profile.created for profile in profiles),
+        machine=first.machine,
+        settings=first.settings,
+        measurements=measurements,
+        networks={model: whole for profile in profiles for model, whole in profile.networks.items()},
+        unmeasured=tuple(sorted(left)),
+        error=error_summary(Predictor(list(measurements.values()))) if measurements else None,
+        energy=first.energy,
+        notes=tuple(dict.fromkeys(note for profile in profiles for note in profile.notes)),
+    )

@@ -1,0 +1,115 @@
+"""One measuring session on one device: the reference layer that stands beside everything, and what is timed next to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+
+from advisor.devices.settings import device_type
+from advisor.devices.subject import (
+    forward_call,
+    inference_ready,
+    layer_call,
+    real_inputs,
+    real_module,
+    training_call,
+    try_once,
+)
+from advisor.devices.timing import Sample, clock_for, time_interleaved
+
+if TYPE_CHECKING:
+    from advisor.network import Network
+    from advisor.runtime.execution import Execution
+
+
+class Session:
+    """Times executions and the whole network of one kind (inference or training). Holds two networks and one layer.
+
+    Use as a context manager; on the way out the device's cached memory is given back.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        reference: Execution,
+        *,
+        device: str,
+        training: bool,
+        seed: int,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        self._network, self._device, self._training, self._seed = network, device, training, seed
+        self._check = check
+        self._clock = clock_for(device)
+        self._reference = self._layer(reference)
+        module = real_module(network, device, seed=seed)
+        inputs = real_inputs(network, device, seed=seed)
+        self._whole: dict[str, Callable[[], object]]
+        if training:
+            self._whole = {"whole": training_call(module.train(), inputs)}
+            try_once(self._whole["whole"], network, "forward and backward on its example input")
+        else:
+            ready = inference_ready(network, module)
+            self._whole = {
+                "whole": forward_call(ready, inputs),
+                "eager": forward_call(module.eval(), inputs),
+            }
+            for call in self._whole.values():
+                try_once(call, network, "on its example input")
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._whole = {}
+        if device_type(self._device) == "cuda":
+            torch.cuda.empty_cache()
+
+    def _layer(self, execution: Execution) -> Callable[[], object]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            module, inputs = execution.build()
+        return layer_call(module.to(self._device), inputs.to(self._device), training=self._training)
+
+    def execution(self, execution: Execution, seconds: float) -> dict[str, float | int]:
+        """Times one execution beside the reference, for about `seconds` or until its median is known to ± 2 %."""
+        work = self._layer(execution)
+        taken = time_interleaved(
+            {"reference": self._reference, "work": work},
+            clock=self._clock,
+            warmup=3,
+            max_seconds=seconds,
+            check=self._check,
+        )
+        return _record(taken["work"], taken["reference"])
+
+    def whole(self, seconds: float) -> dict[str, float | int]:
+        """Times the whole network beside the reference, inference-ready and as given."""
+        taken = time_interleaved(
+            {"reference": self._reference, **self._whole},
+            clock=self._clock,
+            max_seconds=seconds,
+            min_repeats=6,
+            spread=0.01,
+            check=self._check,
+        )
+        return _record(taken["whole"], taken["reference"]) | {"eager_ms": taken.get("eager", taken["whole"]).median_ms}
+
+
+def _record(work: Sample, reference: Sample) -> dict[str, float | int]:
+    # The reference's own uncertainty enters through the division, so it belongs in the interval.
+    slack = reference.spread
+    low, high = work.low_ms / work.median_ms - 1, work.high_ms / work.median_ms - 1
+    return {
+        "median_ms": work.median_ms,
+        "low_ms": work.median_ms * max(1 - math.hypot(low, slack), 0.01),
+        "high_ms": work.median_ms * (1 + math.hypot(high, slack)),
+        "repeats": work.repeats,
+        "reference_ms": reference.median_ms,
+    }

@@ -1,0 +1,136 @@
+"""What there is to measure in a network, and in which order when time is short."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from advisor.patterns.option import DENSE, Option
+
+if TYPE_CHECKING:
+    from advisor.network import Network
+    from advisor.runtime.execution import Execution
+
+WIDTH_LEVELS = (1.0, 0.75, 0.5, 0.375, 0.25, 0.125)
+# Work near these many MACs takes about a millisecond: long enough to time, short enough to stand beside everything.
+_REFERENCE_MACS = {"cpu": 5e7, "cuda": 2e9}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One distinct execution. `dense_macs` sums the layers that would run it, so it stands for their share of time."""
+
+    execution: Execution
+    dense: bool
+    dense_macs: int
+    family: tuple[object, ...]  # layer shape, pattern and parameters: within it only the density varies
+    density: float
+
+
+def options_of(
+    network: Network, patterns: tuple[str, ...] | None, *, include_ends: bool = False, rounding: str = "ceil"
+) -> dict[str, tuple[Option, ...]]:
+    """Every candidate of every layer: what a plan could choose, so what a profile should know."""
+    from advisor.patterns.candidates import candidates
+
+    names = patterns if patterns is not None else _all_patterns()
+    found = dict(candidates(network, tuple(n for n in names if n != "width"), include_ends=include_ends))
+    if "width" in names:
+        from advisor.planning.width import width_options
+
+        for layer, options in width_options(network, WIDTH_LEVELS, rounding).items():
+            found[layer] = (*found.get(layer, (DENSE,)), *options)
+    return found
+
+
+def _all_patterns() -> tuple[str, ...]:
+    from advisor.patterns.base import pattern_names
+
+    return tuple(name for name in pattern_names() if name != "dense")
+
+
+def tasks_of(network: Network, options: Mapping[str, tuple[Option, ...]], *, training: bool) -> list[Task]:
+    """The distinct executions behind `options`, the dense ones of every layer always among them."""
+    from advisor.runtime.execution import executions
+
+    found: dict[str, Task] = {}
+    for layer in network.sparsifiable:
+        for option in (DENSE, *(o for o in options.get(layer.name, ()) if o.pattern != "dense")):
+            for execution in executions(layer, option, training=training):
+                dense = option.pattern == "dense"
+                known = found.get(execution.key)
+                found[execution.key] = Task(
+                    execution=execution,
+                    dense=dense or (known is not None and known.dense),
+                    dense_macs=layer.macs + (known.dense_macs if known else 0),
+                    family=known.family if known else _family(layer.weight_shape, layer.input_shape, option),
+                    density=known.density if known else option.density,
+                )
+    return list(found.values())
+
+
+def _family(weight: tuple[int, ...], inputs: tuple[int, ...], option: Option) -> tuple[object, ...]:
+    parameters = tuple(sorted((k, str(v)) for k, v in option.parameters.items())) if option.pattern != "width" else ()
+    return (weight, inputs, option.pattern, parameters)
+
+
+def in_order(tasks: list[Task]) -> list[Task]:
+    """Dense executions first, the costliest first; then options by what knowing them is worth.
+
+    Within a family the middle densities come first, then the ends, then what lies between (its time can be
+    interpolated); every further member counts half of the one before. A family counts as much as the arithmetic of
+    the layers that it could speed up.
+    """
+    worth: dict[str, float] = {}
+    families: dict[tuple[object, ...], list[Task]] = defaultdict(list)
+    for task in tasks:
+        if not task.dense:
+            families[task.family].append(task)
+    for members in families.values():
+        members.sort(key=lambda task: (-task.density, task.execution.key))
+        for rank, index in enumerate(_middle_out(len(members))):
+            member = members[index]
+            worth[member.execution.key] = member.dense_macs / 2 ** min(rank, 30)
+    dense = sorted((t for t in tasks if t.dense), key=lambda t: (-t.dense_macs, t.execution.key))
+    rest = sorted((t for t in tasks if not t.dense), key=lambda t: (-worth[t.execution.key], t.execution.key))
+    return dense + rest
+
+
+def _middle_out(count: int) -> list[int]:
+    """0..count-1: the middle, both ends, then the middles of the gaps."""
+    if count == 0:
+        return []
+    order, gaps = [count // 2], [(-1, count // 2), (count // 2, count)]
+    for end in (0, count - 1):
+        if end not in order:
+            order.append(end)
+    while gaps:
+        low, high = gaps.pop(0)
+        if high - low > 1:
+            middle = (low + high) // 2
+            if middle not in order:
+                order.append(middle)
+            gaps += [(low, middle), (middle, high)]
+    return order
+
+
+def reference_of(tasks: list[Task], device: str) -> Task:
+    """The dense execution that stands beside every measurement. The same in every run, so that a run can go on."""
+    wanted = math.log(_REFERENCE_MACS[device])
+    dense = [task for task in tasks if task.dense]
+    return min(dense, key=lambda t: (abs(math.log(max(t.execution.macs, 1)) - wanted), t.execution.key))
+
+
+def network_hash(network: Network) -> str:
+    """Names the network's layers and shapes in 16 hexadecimal digits; weights do not count."""
+    layers = [
+        [x.name, x.kind, x.weight_shape, [[c.input_shape, c.macs] for c in x.calls], x.stride, x.padding, x.dilation]
+        for x in network.layers
+    ]
+    text = json.dumps([network.input_shapes, network.macs, layers], default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
