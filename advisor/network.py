@@ -54,6 +54,7 @@ class Op:
     kwargs: Mapping[str, Any]
     outputs: tuple[int, ...]  # indices of Values
     module: str  # dotted name of the innermost module that was running; "" is the network itself
+    copies: bool = False  # the output has memory of its own although the operator may return a view (reshape, to)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,9 @@ class Layer:
     dilation: tuple[int, ...] = ()
     output_padding: tuple[int, ...] = ()
     groups: int = 1
-    is_module: bool = True  # the module itself is called (False: only its parameters are used, as in nn.MultiheadAttention)
+    is_module: bool = (
+        True  # the module itself is called (False: only its parameters are used, as in nn.MultiheadAttention)
+    )
 
     @property
     def transposed(self) -> bool:

@@ -67,5 +67,7 @@ def frontier(
          "knee" if point.knee else ""]
         for point in front.points
     ]  # fmt: skip
-    text = table([f"{cost} ({front.unit})" if front.unit else cost, "of dense", "loss", "gap", ""], rows, right=(0, 1, 2, 3))
+    text = table(
+        [f"{cost} ({front.unit})" if front.unit else cost, "of dense", "loss", "gap", ""], rows, right=(0, 1, 2, 3)
+    )
     return front.to_json(), text

@@ -18,7 +18,12 @@ from advisor.commands.options import input_option, json_option, model_argument, 
 @input_option
 @json_option
 def latency(
-    model: str, profile_name: str | None, plan_file: str | None, verify: bool, threads: int | None, input_text: str | None
+    model: str,
+    profile_name: str | None,
+    plan_file: str | None,
+    verify: bool,
+    threads: int | None,
+    input_text: str | None,
 ) -> tuple[dict[str, Any], str]:
     """Predict the latency of MODEL, dense or under a plan, with an interval and its origin.
 

@@ -32,7 +32,9 @@ ends_option = click.option(
 def json_option(function: F) -> F:
     """Adds `--json`. The command returns (document, text): one of them is printed, the rest of stdout goes to stderr."""
 
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output and nothing else there.")
+    @click.option(
+        "--json", "as_json", is_flag=True, help="One JSON document on standard output and nothing else there."
+    )
     @functools.wraps(function)
     def wrapper(*args: Any, as_json: bool, **kwargs: Any) -> None:
         with _stdout_to_stderr():

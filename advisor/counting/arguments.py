@@ -67,11 +67,22 @@ def shared_operand(op: Op) -> int | None:
     name = base_name(op.target)
     if name in {"dropout", "feature_dropout", "alpha_dropout"} and len(op.args) > 2 and op.args[2] is False:
         return next(refs(op.args), None)
+    if name == "_unsafe_view":
+        return next(refs(op.args), None)  # a view that its schema does not own up to
     known = schema(op.target)
-    if known is None or not known.returns or known.returns[0].alias_info is None:
+    if op.copies or known is None or not known.returns or known.returns[0].alias_info is None:
         return None
     bound = bind(op)
     for argument in known.arguments:
         if argument.alias_info is not None:
             return next(refs(bound[argument.name]), None)
     return None
+
+
+def written_operands(op: Op) -> tuple[int, ...]:
+    """Indices of the Values that the operator overwrites in place."""
+    known = schema(op.target)
+    if known is None or not any(argument.is_write for argument in known.arguments):
+        return ()
+    bound = bind(op)
+    return tuple(index for argument in known.arguments if argument.is_write for index in refs(bound[argument.name]))

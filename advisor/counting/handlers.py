@@ -309,8 +309,8 @@ def _recurrent(a: Arguments, values: Sequence[Value], outs: Sequence[Shape]) -> 
     steps = prod(x[:-1])
     matrices = [values[item.index] for item in a["params"] if len(values[item.index].shape) == 2]
     return [
-        Work(kind="recurrent", macs=steps * prod(matrix.shape), input_shape=x, output_shape=outs[0], weight=matrix.index)
+        Work(
+            kind="recurrent", macs=steps * prod(matrix.shape), input_shape=x, output_shape=outs[0], weight=matrix.index
+        )
         for matrix in matrices
     ]
-
-

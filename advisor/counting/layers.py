@@ -193,7 +193,9 @@ def _draft_of_parameter(
 def _call(op: Op, graph: OpGraph) -> Call:
     first = next(iter(operands(op)))
     return Call(
-        input_shape=graph.values[first].shape, output_shape=graph.values[op.outputs[0]].shape if op.outputs else (), macs=0
+        input_shape=graph.values[first].shape,
+        output_shape=graph.values[op.outputs[0]].shape if op.outputs else (),
+        macs=0,
     )
 
 
