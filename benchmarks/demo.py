@@ -1,0 +1,113 @@
+"""The main job on an embedded default: half the latency of a convolutional network on cluttered digits.
+
+Runs the same commands that a user would type, prints each of them, and leaves profile, plan, front and report in one
+folder. Started again, it keeps what is finished and goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from advisor.cli import run
+from advisor.errors import AdvisorError
+from advisor.files import write_bytes, write_json
+
+MODEL = "zoo:digits_cnn"
+
+
+def step(title: str, *arguments: str, made: Path | None = None) -> None:
+    """Prints and runs one command; a file that an earlier demo finished is kept."""
+    print(f"\n\033[1m{title}\033[0m\n$ advisor {shlex.join(arguments)}", flush=True)
+    if made is not None and made.exists():
+        print(f"{made} is there already: kept", flush=True)
+        return
+    began = time.perf_counter()
+    status = run(list(arguments))
+    if status:
+        sys.exit(status)
+    print(f"({time.perf_counter() - began:.0f} s)", flush=True)
+
+
+def captured(*arguments: str) -> dict[str, object]:
+    """The JSON document of one command."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        status = run([*arguments, "--json"])
+    if status:
+        sys.exit(status)
+    found: dict[str, object] = json.loads(text.getvalue())
+    return found
+
+
+def draw_front(out: Path, front: Path) -> None:
+    """The Pareto front with the plan on it, as one self-contained page."""
+    from advisor.figures.frontier import frontier_info, frontier_plot
+    from advisor.plans.plan import load_plan
+
+    info = frontier_info(json.loads(front.read_text()), plan=load_plan(out / "plan.json"))
+    page = frontier_plot(info).to_html(include_plotlyjs=True, full_html=True)
+    write_bytes(out / "frontier.html", page.encode())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", default="demo", type=Path, help="folder for everything that is made")
+    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--latency", default="50%", help="the budget")
+    parser.add_argument("--patterns", default="group,width,channel")
+    parser.add_argument("--profile-seconds", default=60, type=float)
+    parser.add_argument("--epochs", default=4, type=int)
+    parser.add_argument("--seeds", default=2, type=int)
+    parser.add_argument("--train-size", default=8000, type=int)
+    parser.add_argument("--test-size", default=2000, type=int)
+    given = parser.parse_args()
+    out: Path = given.out
+    out.mkdir(parents=True, exist_ok=True)
+    profile, plan, report = out / "profile.json", out / "plan.json", out / "validation"
+    began = time.perf_counter()
+
+    step("1. What does the network hold and do?", "analyze", given.model)
+    step(
+        "2. How long does every layer take here, under every pattern?",
+        *("profile", given.model, "--device", "cpu", "--budget-seconds", f"{given.profile_seconds:g}"),
+        *("--patterns", given.patterns, "--out", str(profile)),
+        made=profile,
+    )
+    step(
+        f"3. Which connections should go to reach {given.latency} of the latency?",
+        *("plan", given.model, "--budget", f"latency={given.latency}", "--profile", str(profile)),
+        *("--patterns", given.patterns, "--out", str(plan)),
+        made=plan,
+    )
+    step(
+        "4. Is it really that fast?",
+        *("latency", given.model, "--profile", str(profile), "--plan", str(plan), "--verify"),
+    )
+    front = out / "frontier.json"
+    if not front.exists():
+        print("\n\033[1m5. What would other budgets cost?\033[0m", flush=True)
+        arguments = ("frontier", given.model, "--cost", "latency", "--points", "20", "--profile", str(profile))
+        print(f"$ advisor {shlex.join(arguments)} --json > {front}", flush=True)
+        write_json(front, captured(*arguments, "--patterns", given.patterns))
+    draw_front(out, front)
+    step(
+        "6. What does it cost in accuracy, beside the plain alternatives?",
+        *("validate", given.model, "--plan", str(plan), "--profile", str(profile), "--data", "cluttered"),
+        *("--epochs", str(given.epochs), "--seeds", str(given.seeds), "--baselines", "width,uniform,erk"),
+        *("--train-size", str(given.train_size), "--test-size", str(given.test_size), "--out", str(report)),
+    )
+    print(f"\nDone in {time.perf_counter() - began:.0f} s. Open {report / 'report.html'} and {out / 'frontier.html'}.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except AdvisorError as error:
+        sys.exit(f"demo: error: {error}")
