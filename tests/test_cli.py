@@ -10,13 +10,30 @@ from advisor.cli import COMMANDS, PLUGINS, run
 RAISES = "def build():\n    raise RuntimeError('no weights\\nhere')\n"
 NO_MODULE = "def build():\n    return 3\n"
 BROKEN = "def build(:\n"
-SLEEPS = "import torch\n\nclass Stop(torch.nn.Module):\n    def forward(self, x):\n        raise KeyboardInterrupt\n\ndef build():\n    return Stop()\n"
+STOPS = """
+import torch
+
+class Stop(torch.nn.Module):
+    def forward(self, x):
+        raise KeyboardInterrupt
+
+def build():
+    return Stop()
+"""
+CHATTY = """
+import torch
+print("loading")
+
+def build():
+    print("building")
+    return torch.nn.Linear(4, 2), (1, 4)
+"""
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name, text in (("raises", RAISES), ("nothing", NO_MODULE), ("broken", BROKEN), ("stops", SLEEPS)):
+    for name, text in (("raises", RAISES), ("nothing", NO_MODULE), ("broken", BROKEN), ("stops", STOPS)):
         (tmp_path / f"{name}.py").write_text(text)
     (tmp_path / "half.json").write_text('{"schema": "sparsity-advisor/plan-1", "layers": [')
     (tmp_path / "empty.json").write_text("")
@@ -100,9 +117,7 @@ def test_interrupt_is_no_traceback(here: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_json_is_the_only_thing_on_standard_output(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "chatty.py").write_text(
-        "import torch\nprint('loading')\n\ndef build():\n    print('building')\n    return torch.nn.Linear(4, 2), (1, 4)\n"
-    )
+    (here / "chatty.py").write_text(CHATTY)
     assert run(["analyze", "chatty.py:build", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["macs"] == 8
