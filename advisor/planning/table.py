@@ -1,0 +1,81 @@
+"""Layers × options × costs: all that the solver knows. Pure NumPy, made from a network or from any arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import fsum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advisor.errors import PlanError
+from advisor.patterns.option import Option
+
+Floats = NDArray[np.float64]
+Choice = NDArray[np.int64]  # (L,): the index of each layer's option
+Requirement = tuple[tuple[int, int], ...]  # (group, level) pairs that an option needs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelGroup:
+    """Layers that share one width factor: exactly one of `levels` is chosen for all of them."""
+
+    name: str
+    levels: tuple[float, ...]  # (V,) in (0, 1]
+    costs: Mapping[str, Floats] = field(default_factory=dict)  # key → (V,): what follows the factor beside the layers
+    loss: Floats | None = None  # (V,); None: nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peaks:
+    """Activations alive at each step of one run, in bytes, as a linear function of the chosen levels.
+
+    Attributes:
+        base: (T,) what no level changes.
+        levels: per group (T, V_g): what the group's activations take at each level.
+    """
+
+    base: Floats
+    levels: tuple[Floats, ...] = ()
+
+    def peak(self, chosen: Sequence[int]) -> float:
+        """The largest sum over the steps when group g has level `chosen[g]`."""
+        alive = self.base.copy()
+        for array, level in zip(self.levels, chosen, strict=True):
+            alive = alive + array[:, level]
+        return float(alive.max()) if alive.size else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostTable:
+    """What every option of every layer costs.
+
+    L layers, K_l options of layer l, M costs, G groups. A cost's total is its constant, plus the chosen options', plus
+    the chosen levels' of each group. "peak_memory" is no column: it is the total of "weight_memory" plus `peaks`.
+
+    Attributes:
+        layers: L names, unique.
+        options: per layer its K_l options, distinct labels.
+        costs: key → per layer (K_l,) float64, finite and at least 0, in the key's unit (ms, bytes, mJ, 1).
+        loss: per layer (K_l,) float64, finite and at least 0.
+        constants: key → what no choice changes; may be negative (a network faster than its layers one by one).
+        dense: (L,) the option that a share of dense refers to; the first one called "dense" otherwise.
+        groups: what must share a factor; `requires[l][k]` holds the (group, level) pairs of option k of layer l.
+        low, high: for costs with an interval, arrays like `costs`.
+        origins: cost → per layer and option where it comes from: "measured", "predicted", "extrapolated".
+    """
+
+    layers: tuple[str, ...]
+    options: tuple[tuple[Option, ...], ...]
+    costs: Mapping[str, tuple[Floats, ...]]
+    loss: tuple[Floats, ...]
+    constants: Mapping[str, float] = field(default_factory=dict)
+    dense: tuple[int, ...] = ()
+    groups: tuple[LevelGroup, ...] = ()
+    requires: tuple[tuple[Requirement, ...], ...] = ()
+    peaks: Peaks | None = None
+    low: Mapping[str, tuple[Floats, ...]] = field(default_factory=dict)
+    high: Mapping[str, tuple[Floats, ...]] = field(default_factory=dict)
+    origins: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
