@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -91,7 +92,7 @@ class Predictor:
         members = [i for i in self._sweeps.get(sweep_group(execution), ()) if i != leave]
         points = sorted((math.log(self._executions[i].kept), float(log[i])) for i in members)
         at = math.log(execution.kept)
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(points):
             if x0 <= at <= x1 and x1 > x0:
                 return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
         return None

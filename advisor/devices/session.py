@@ -1,4 +1,4 @@
-"""One measuring session on one device: the reference layer that stands beside everything, and what is timed next to it."""
+"""One measuring session on one device: the reference layer beside everything, and what is timed next to it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,153 @@
+"""The latency of a whole network, dense or under a plan, put together from a profile."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from math import hypot
+from typing import TYPE_CHECKING, Any
+
+from advisor.devices.parts import LayerTime, layer_time, output_share, rest_of, rest_shares, spread, worst
+from advisor.devices.profile import Origin, Profile
+from advisor.devices.subject import batch_of
+from advisor.errors import PlanError, unknown
+from advisor.patterns.option import DENSE, Option
+from advisor.runtime.execution import Execution, executions
+
+if TYPE_CHECKING:
+    from advisor.network import Network
+    from advisor.plans.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """The latency of a network under a plan. `latency_ms` = Σ layers + `rest_ms`.
+
+    `low_ms`..`high_ms` combines the 95 % intervals of measured and the 80 % intervals of predicted executions as
+    independent errors with the uncertainty of the rest (see `predict_options`).
+    """
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    origin: Origin
+    layers: tuple[LayerTime, ...]
+    rest_ms: float
+    settings: str = ""
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "latency_ms": self.latency_ms,
+            "low_ms": self.low_ms,
+            "high_ms": self.high_ms,
+            "origin": self.origin,
+            "rest_ms": self.rest_ms,
+            "settings": self.settings,
+            "layers": [asdict(layer) for layer in self.layers],
+            "notes": list(self.notes),
+        }
+
+
+def predict_latency(
+    network: Network, profile: Profile, plan: Plan | None = None, *, training: bool = False
+) -> Prediction:
+    """What `network` takes, dense or under `plan`, by a profile of the same device settings. See `predict_options`.
+
+    Raises:
+        ProfileError: the profile holds no times, or was made with another batch size or kind of run.
+        PlanError: the plan belongs to another network.
+    """
+    options = plan_options(network, plan) if plan is not None else {}
+    made = predict_options(network, profile, options, training=training)
+    if plan is not None and tuple(plan.input_shapes) != tuple(network.input_shapes):
+        note = f"the plan was made for inputs {plan.input_shapes}, the times are for {network.input_shapes}"
+        made = replace(made, notes=(*made.notes, note))
+    return made
+
+
+def predict_options(
+    network: Network, profile: Profile, options: Mapping[str, Option], *, training: bool = False
+) -> Prediction:
+    """What `network` takes under `options` (layer → option; dense where absent).
+
+    The latency is the measured whole, plus what the changed executions take, minus what they took: a dense network
+    that the profile has timed is predicted by its own measurement. The errors of the executions that changed are
+    independent (one error per execution, however often it runs) and are added in quadrature to the whole's.
+
+    The rest (what lies between layers) is scaled by the share of activations that `width` leaves. Since it may also
+    be constant, or come from colder caches and then scale with the layers' own time, the interval reaches over all.
+
+    Raises:
+        ProfileError: as `predict_latency`.
+    """
+    warnings = profile.check(batch=batch_of(network), training=training)
+    rest = rest_of(network, profile, training=training)
+    shares = rest_shares(network)
+    changed: Counter[Execution] = Counter()
+    layers: list[LayerTime] = []
+    kept = 1.0  # share of the activations between the layers
+    for layer in network.sparsifiable:
+        option = options.get(layer.name, DENSE)
+        layers.append(layer_time(layer, option, profile, training=training))
+        changed.update(executions(layer, option, training=training))
+        if rest.whole_ms is not None:
+            changed.subtract(executions(layer, DENSE, training=training))
+        kept += shares[layer.name] * (output_share(layer, option) - 1)
+    layers_ms = sum(layer.latency_ms for layer in layers)
+    rest_ms = rest.rest_ms * kept
+    guesses = (rest.rest_ms, rest_ms, rest.rest_ms * layers_ms / rest.layers_ms)
+    below, above = spread(changed, profile)
+    if rest.whole_ms is not None and rest.whole_low_ms is not None and rest.whole_high_ms is not None:
+        down, up = rest.whole_ms - rest.whole_low_ms, rest.whole_high_ms - rest.whole_ms
+    else:
+        down, up = rest.rest_ms - rest.low_ms, rest.high_ms - rest.rest_ms
+    below, above = hypot(below, down, rest_ms - min(guesses)), hypot(above, up, max(guesses) - rest_ms)
+    total = layers_ms + rest_ms
+    dense = all(option.pattern == "dense" for option in options.values())
+    origin: Origin = "measured" if dense else "predicted"
+    if rest.whole_ms is None:
+        origin = "extrapolated"
+    elif not dense or profile.origin != "measured":
+        origin = worst(("predicted", *(layer.origin for layer in layers)))
+    notes = list(rest.notes)
+    if profile.origin != "measured":
+        notes.append(f"profile {profile.name!r} is {profile.origin}, not measured")
+    guessed = [layer.name for layer in layers if layer.origin != "measured"]
+    if guessed:
+        notes.append(
+            f"{len(guessed)} of {len(layers)} layers were not timed under this option: {', '.join(guessed[:4])}"
+        )
+    return Prediction(
+        latency_ms=total,
+        low_ms=max(total - below, 0.0),
+        high_ms=total + above,
+        origin=origin,
+        layers=tuple(layers),
+        rest_ms=rest_ms,
+        settings=profile.settings.text if profile.settings else "",
+        notes=(*notes, *warnings),
+    )
+
+
+def plan_options(network: Network, plan: Plan) -> dict[str, Option]:
+    """Layer → option of a plan.
+
+    Raises:
+        PlanError: the plan names a layer that the network lacks, or one of another shape.
+    """
+    known = {layer.name: layer for layer in network.sparsifiable}
+    for planned in plan.layers:
+        layer = known.get(planned.name)
+        if layer is None:
+            raise PlanError(
+                f"plan for {plan.model!r}: {unknown('layer', planned.name, known)}; it belongs to another network than "
+                f"{network.name!r}"
+            )
+        if tuple(planned.weight_shape) != layer.weight_shape:
+            raise PlanError(
+                f"plan for {plan.model!r}: layer {planned.name} has a weight of shape {tuple(planned.weight_shape)}, "
+                f"in {network.name!r} it has {layer.weight_shape}; make the plan anew for this network"
+            )
+    return {planned.name: planned.option for planned in plan.layers}

@@ -1,0 +1,131 @@
+"""Predicted beside measured: the real network timed, dense and under a plan, in turn in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from advisor.devices.compose import Prediction, plan_options, predict_latency, predict_options
+from advisor.devices.parts import LayerTime
+from advisor.devices.settings import Settings, check_device, cpu_threads, device_type
+from advisor.devices.subject import (
+    batch_of,
+    forward_call,
+    inference_ready,
+    real_inputs,
+    real_module,
+    training_call,
+    try_once,
+    with_batch,
+)
+from advisor.devices.timing import clock_for, ratio, time_interleaved
+
+if TYPE_CHECKING:
+    from advisor.devices.profile import Profile
+    from advisor.network import Network
+    from advisor.plans.plan import Plan
+
+__all__ = ["LayerTime", "Prediction", "Receipt", "predict_latency", "predict_options", "verify_latency"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Times of the real network, dense and planned in turn in one run; medians with their 95 % intervals.
+
+    `measured_ms` is the plan's, or the dense network's where there is no plan. `ratio` is plan / dense, paired round
+    by round, so that what both met (clock, neighbours) cancels.
+    """
+
+    measured_ms: float
+    low_ms: float
+    high_ms: float
+    dense_ms: float
+    ratio: float
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    repeats: int = 0
+    settings: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Keys that do not collide with those of a Prediction."""
+        return {
+            "measured_ms": self.measured_ms,
+            "measured_low_ms": self.low_ms,
+            "measured_high_ms": self.high_ms,
+            "dense_ms": self.dense_ms,
+            "ratio": self.ratio,
+            "ratio_low": self.ratio_low,
+            "ratio_high": self.ratio_high,
+            "measured_repeats": self.repeats,
+            "measured_settings": self.settings,
+        }
+
+
+def verify_latency(
+    network: Network,
+    profile: Profile | None = None,
+    plan: Plan | None = None,
+    *,
+    threads: int | None = None,
+    seconds: float = 10.0,
+    device: str | None = None,
+    training: bool = False,
+) -> Receipt:
+    """Times the real network here, dense and under `plan`, in turn in one run, deployed as a user would deploy it.
+
+    Args:
+        network: with its module; one without memory (meta) gets random weights.
+        profile: gives device, threads and batch size where they are not given.
+        plan: applied with batch norm folded and weights packed; the dense network alone without it.
+        threads: CPU threads; put back afterwards.
+        seconds: about how long to go on; fewer where both medians are known to ± 1 % before, never below six rounds.
+        device: "cpu" or "cuda[:i]".
+        training: forward and backward instead of inference.
+
+    Raises:
+        ProfileError: the profile was made under other settings than these, or the network does not run.
+        DeviceError, PlanError: no such device here; the plan belongs to another network.
+    """
+    made = profile.settings if profile is not None else None
+    if profile is not None:
+        profile.check(device=device, threads=threads, training=training)
+    device = check_device(device or (made.device if made else "cpu"))
+    network = with_batch(network, made.batch if made else None)
+    if plan is not None:
+        plan_options(network, plan)
+    with cpu_threads(threads or (made.threads if made else None)) as in_force:
+        calls = _calls(network, plan, device, training=training)
+        taken = time_interleaved(calls, clock=clock_for(device), max_seconds=seconds, min_repeats=6, spread=0.01)
+    dense = taken["dense"]
+    planned = taken.get("plan", dense)
+    paired = ratio(planned, dense)
+    settings = Settings(
+        device=device_type(device), batch=batch_of(network), threads=in_force, dtype="float32", training=training
+    )
+    return Receipt(
+        measured_ms=planned.median_ms,
+        low_ms=planned.low_ms,
+        high_ms=planned.high_ms,
+        dense_ms=dense.median_ms,
+        ratio=paired.median_ms,
+        ratio_low=paired.low_ms,
+        ratio_high=paired.high_ms,
+        repeats=planned.repeats,
+        settings=settings.text,
+    )
+
+
+def _calls(network: Network, plan: Plan | None, device: str, *, training: bool) -> dict[str, Callable[[], object]]:
+    """name → one run: "dense", and "plan" where there is one; each has run once."""
+    module, inputs = real_module(network, device), real_inputs(network, device)
+    subjects = {"dense": module if training else inference_ready(network, module)}
+    if plan is not None:
+        subjects["plan"] = plan.apply(module, for_inference=not training, example_inputs=inputs)
+    calls = {
+        name: training_call(subject.train(), inputs) if training else forward_call(subject.eval(), inputs)
+        for name, subject in subjects.items()
+    }
+    for name, call in calls.items():
+        try_once(call, network, f"{'under the plan' if name == 'plan' else 'dense'} on its example input")
+    return calls
