@@ -18,7 +18,7 @@ class Baselines(dict[str, "Plan"]):
 
     reasons: dict[str, str]
 
-    def __init__(self, plans: Mapping[str, Plan] = {}, reasons: Mapping[str, str] = {}) -> None:  # noqa: B006
+    def __init__(self, plans: Mapping[str, Plan] = {}, reasons: Mapping[str, str] = {}) -> None:
         super().__init__(plans)
         self.reasons = dict(reasons)
 

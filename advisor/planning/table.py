@@ -62,8 +62,7 @@ class CostTable:
         constants: key → what no choice changes; may be negative (a network faster than its layers one by one).
         dense: (L,) the option that a share of dense refers to; the first one called "dense" otherwise.
         groups: what must share a factor; `requires[l][k]` holds the (group, level) pairs of option k of layer l.
-        low, high: for costs with an interval, arrays like `costs`.
-        origins: cost → per layer and option where it comes from: "measured", "predicted", "extrapolated".
+        notes: what a reader of the numbers has to know.
     """
 
     layers: tuple[str, ...]
@@ -75,7 +74,62 @@ class CostTable:
     groups: tuple[LevelGroup, ...] = ()
     requires: tuple[tuple[Requirement, ...], ...] = ()
     peaks: Peaks | None = None
-    low: Mapping[str, tuple[Floats, ...]] = field(default_factory=dict)
-    high: Mapping[str, tuple[Floats, ...]] = field(default_factory=dict)
-    origins: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        from advisor.planning.checks import check_table, completed
+
+        for name, value in completed(self).items():
+            object.__setattr__(self, name, value)
+        check_table(self)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The costs that can be totalled, "peak_memory" among them where it is known."""
+        return (
+            (*self.costs, "peak_memory") if self.peaks is not None and "weight_memory" in self.costs else (*self.costs,)
+        )
+
+    def total(self, key: str, choice: Sequence[int] | Choice) -> float:
+        """One cost of the whole network, summed without rounding error."""
+        if key == "peak_memory" and self.peaks is not None:
+            return self.total("weight_memory", choice) + self.peaks.peak(self.levels_of(choice))
+        parts = [float(column[k]) for column, k in zip(self.costs[key], choice, strict=True)]
+        if self.groups:
+            shared = zip(self.groups, self.levels_of(choice), strict=True)
+            parts += [float(group.costs[key][v]) for group, v in shared if key in group.costs]
+        return fsum([*parts, self.constants.get(key, 0.0)])
+
+    def totals(self, choice: Sequence[int] | Choice) -> dict[str, float]:
+        """Every known cost of the whole network."""
+        return {key: self.total(key, choice) for key in self.keys}
+
+    def objective(self, choice: Sequence[int] | Choice) -> float:
+        """The estimated loss of the whole network."""
+        parts = [float(column[k]) for column, k in zip(self.loss, choice, strict=True)]
+        shared = zip(self.groups, self.levels_of(choice), strict=True)
+        return fsum([*parts, *(float(group.loss[v]) for group, v in shared if group.loss is not None)])
+
+    def levels_of(self, choice: Sequence[int] | Choice) -> tuple[int, ...]:
+        """(G,) the level of each group that the chosen options agree on.
+
+        Raises:
+            PlanError: two options want different levels of one group.
+        """
+        levels: dict[int, int] = {}
+        for layer, needs, k in zip(self.layers, self.requires, choice, strict=True):
+            for group, level in needs[k]:
+                if levels.setdefault(group, level) != level:
+                    raise PlanError(
+                        f"layer {layer}: its option wants another level of width group {self.groups[group].name!r} "
+                        "than an earlier layer's; choose options that agree"
+                    )
+        return tuple(levels[group] for group in range(len(self.groups)))
+
+    def agrees(self, choice: Sequence[int] | Choice) -> bool:
+        """Whether the chosen options want the same level of every group."""
+        try:
+            self.levels_of(choice)
+        except PlanError:
+            return False
+        return True

@@ -1,0 +1,54 @@
+"""Options that no best plan needs, dropped before solving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advisor.planning.budgets import COSTS
+from advisor.planning.table import CostTable, Requirement
+
+# Where options tie in loss and in every budgeted cost, the one that costs less of the rest is the better plan.
+_TIE_ORDER = ("latency", "training_latency", "energy", "weight_memory", "params", "macs")
+
+
+def undominated(table: CostTable, keys: Sequence[str], *, loss: bool = True) -> tuple[NDArray[np.int64], ...]:
+    """Per layer the options that stay, in table order.
+
+    An option goes where another one with the same requirement on the width groups costs no more of any of `keys` and
+    loses no more: exchanging the one for the other leaves every constraint and the objective as good. Of options that
+    tie in all of these, the one that costs least of the other costs stays, then the first. So the best objective is
+    the same with and without the dropped options.
+
+    Args:
+        table: the table.
+        keys: the columns that the program limits or minimises.
+        loss: whether the loss counts as one of them.
+    """
+    others = [key for key in (*_TIE_ORDER, *sorted(set(table.costs) - set(COSTS))) if key in table.costs]
+    kept = []
+    for index in range(len(table.layers)):
+        columns = [table.costs[key][index] for key in keys]
+        if loss:
+            columns.append(table.loss[index])
+        ties = [table.costs[key][index] for key in others if key not in keys]
+        classes: dict[Requirement, list[int]] = {}
+        for k, needs in enumerate(table.requires[index]):
+            classes.setdefault(tuple(sorted(needs)), []).append(k)
+        stay = [k for members in classes.values() for k in _front(members, columns, ties)]
+        kept.append(np.array(sorted(stay), dtype=np.int64))
+    return tuple(kept)
+
+
+def _front(members: list[int], columns: list[NDArray[np.float64]], ties: list[NDArray[np.float64]]) -> list[int]:
+    if len(members) < 2:
+        return members
+    order = sorted(members, key=lambda k: (*(float(c[k]) for c in ties), k))
+    values = np.array([[column[k] for column in columns] for k in order]).reshape(len(order), len(columns))
+    # below[i, j]: i is at most j everywhere. Equal in both directions: the earlier in `order` wins.
+    below = np.all(values[:, None, :] <= values[None, :, :], axis=2)
+    earlier = np.triu(np.ones_like(below), 1)
+    beaten = np.any(below & (~below.T | earlier), axis=0)
+    return [k for k, out in zip(order, beaten, strict=True) if not out]
