@@ -1,0 +1,144 @@
+"""A plan: one option per layer, what it costs, and how good the answer is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from advisor.network import Network, Shape
+from advisor.patterns.option import NOTHING, Option
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Selection = Literal["random", "magnitude"]
+Status = Literal["optimal", "time limit", "baseline"]
+Rewired = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanLayer:
+    """The choice for one layer, with all that its mask needs.
+
+    Attributes:
+        density: what was asked for; the pattern rounds it.
+        seed: of this layer's draw (32 bits); `selection` "magnitude" takes the plan's `chosen` connections instead.
+        parameters: the pattern's own, as in `Option`.
+        weight: dotted name of the weight parameter; `weight_shape` as it is stored.
+        rewired: (row, input given up, input taken) of each connection that the repair of dead channels moved.
+        dropped: output rows that the repair emptied.
+    """
+
+    name: str
+    pattern: str
+    density: float
+    seed: int
+    parameters: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    weight: str
+    weight_shape: Shape
+    groups: int = 1
+    selection: Selection = "random"
+    rewired: Rewired = ()
+    dropped: tuple[int, ...] = ()
+
+    @property
+    def option(self) -> Option:
+        return Option(pattern=self.pattern, density=self.density, parameters=self.parameters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostLine:
+    """One cost of the whole network, in the unit of its key. `low` and `high` bound a time that was predicted."""
+
+    dense: float
+    plan: float
+    budget: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `advisor.plan` returns.
+
+    Attributes:
+        layers: every layer that could be thinned out, dense ones too, in order of execution.
+        objective: estimated loss; `bound` is what no plan can get below; `gap` = (objective - bound) / |objective|.
+        rounding: how width rounds channel counts: "ceil" or "multiple8".
+        profile: name of the profile that gave the times, with the `settings` it was measured under.
+        chosen: layer → connections chosen by the weights (bool, the pattern's units), or for width the kept output
+            channels (int64, ascending). Saved beside the plan as safetensors.
+        network: the analysis that the plan was made from; not saved.
+    """
+
+    model: str
+    input_shapes: tuple[Shape, ...]
+    layers: tuple[PlanLayer, ...]
+    costs: Mapping[str, CostLine]
+    objective: float
+    bound: float
+    gap: float
+    solve_seconds: float
+    status: Status
+    sensitivity: str
+    patterns: tuple[str, ...]
+    seed: int
+    rounding: str = "ceil"
+    profile: str | None = None
+    settings: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    chosen: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
+    network: Network | None = field(default=None, repr=False, compare=False)
+
+    def layer(self, name: str) -> PlanLayer:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
+
+    def apply(
+        self, model: torch.nn.Module, *, for_inference: bool = False, example_inputs: Any = None
+    ) -> torch.nn.Module:
+        """The module with this plan's layers in it; `model` itself is left as it was. See `advisor.plans.apply`."""
+        from advisor.plans.apply import apply_plan
+
+        return apply_plan(self, model, for_inference=for_inference, example_inputs=example_inputs).module
+
+    def masks(self, model: torch.nn.Module | None = None) -> dict[str, torch.Tensor]:
+        """Layer → which weights stay: bool, in the weight's stored shape, the same on every machine.
+
+        Args:
+            model: checked for names and shapes first.
+
+        Raises:
+            PlanError: the plan belongs to another network; the first difference is named.
+        """
+        from advisor.plans.masks import masks
+
+        return masks(self, model)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the plan, and the chosen connections beside it where there are any, each in one piece."""
+        from advisor.plans.document import save_plan
+
+        save_plan(self, path)
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan file as a document, without the name of the chosen connections' file, which `save` adds."""
+        from advisor.plans.document import to_document
+
+        return to_document(self)
+
+
+def load_plan(path: str | Path) -> Plan:
+    """Reads a plan file that anyone may have written.
+
+    Raises:
+        PlanError: one line: unreadable, not this schema, or not consistent with itself or with its connections file.
+    """
+    from advisor.plans.document import read_plan
+
+    return read_plan(path)
