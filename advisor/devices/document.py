@@ -72,7 +72,7 @@ def from_document(document: Any, where: str) -> Profile:
         machine=Machine(**(machine | {"flags": tuple(machine["flags"])})) if machine else None,
         settings=Settings(**settings) if settings else None,
         measurements={m.execution.key: m for m in measurements},
-        networks={w.model: w for w in networks},
+        networks={w.key: w for w in networks},
         unmeasured=tuple(document["unmeasured"]),
         error=document["error"],
         energy=(Coefficients(**{"source": document["source"], **energy}) if energy else None),
@@ -99,7 +99,8 @@ def execution_from(document: dict[str, Any]) -> Execution:
     """The reverse of `execution_document`; lists become tuples."""
     from advisor.runtime.execution import Execution
 
-    return Execution(**{key: tuple(v) if isinstance(v, list) else v for key, v in document.items()})
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in document.items()}
+    return Execution(**values)
 
 
 def measurement_from(document: dict[str, Any]) -> Measurement:

@@ -44,6 +44,7 @@ class Journal:
         good_bytes = self._read(path, head) if path.exists() else 0
         try:
             self._stream = path.open("r+b" if path.exists() else "xb")
+            _lock(self._stream, path)
             self._stream.truncate(good_bytes)
             self._stream.seek(good_bytes)
         except OSError as error:
@@ -115,6 +116,11 @@ class Journal:
                 raise ProfileError(f"{error}; delete {path} or choose another --out") from error
             if number == 0:
                 self._compare(path, record, head)
+            elif problem := record_problem(record):
+                raise ProfileError(
+                    f"{path} line {number + 1}: {problem}; it is no journal of a measuring run: delete it or choose "
+                    "another --out"
+                )
             else:
                 self.records.append(record)
             good += len(line)
@@ -138,3 +144,42 @@ class Journal:
                 "run it as before, delete that file, or choose another --out"
             )
         raise ProfileError(f"{path} is from another version; delete that file or choose another --out")
+
+
+def record_problem(record: dict[str, Any]) -> str:
+    """What makes this no record of a run; empty where nothing does. Keys as `spend` and `Session` write them."""
+    from advisor.devices.document import execution_from
+
+    key = record.get("key")
+    if not isinstance(key, str):
+        return "a record has no key"
+    numbers = ["seconds"]
+    if "failed" not in record:
+        numbers += ["median_ms", "low_ms", "high_ms", "reference_ms", "repeats"]
+    if key.startswith("whole:"):
+        numbers.append("eager_ms")
+    else:
+        try:
+            if execution_from(record["execution"]).key != key:
+                return f"record {key[:120]!r} describes other work"
+        except (AdvisorError, TypeError, KeyError, ValueError, AttributeError) as error:
+            return f"record {key[:120]!r} describes no work ({' '.join(str(error).split())[:120]})"
+    for name in numbers:
+        value = record.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            return f"record {key[:120]!r} has {name}={str(value)[:40]}, expected a number above 0"
+    return ""
+
+
+def _lock(stream: Any, path: Path) -> None:
+    """Keeps a second run from writing into the same journal; the lock ends with the process, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return
+    try:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ProfileError(f"{path} is in use: another run measures into it; wait or choose another --out") from error
+    except OSError:
+        pass  # a file system without locks

@@ -49,6 +49,12 @@ class Whole:
     repeats: int
     eager_ms: float  # the network as given, batch norm and all
     layers_ms: float
+    network_hash: str = ""  # of layers and shapes, see work.network_hash; "" where unknown
+
+    @property
+    def key(self) -> str:
+        """Unique within a profile: "torchvision:resnet18 1x3x224x224"."""
+        return " ".join([self.model, *("x".join(map(str, shape)) for shape in self.input_shapes)])
 
     @property
     def rest_ms(self) -> float:
@@ -66,7 +72,7 @@ class Profile:
     machine: Machine | None
     settings: Settings | None  # None: holds no times
     measurements: Mapping[str, Measurement]
-    networks: Mapping[str, Whole]
+    networks: Mapping[str, Whole]  # by Whole.key
     unmeasured: tuple[str, ...] = ()
     error: Mapping[str, float | int | str] | None = None
     energy: Coefficients | None = None
@@ -102,9 +108,19 @@ class Profile:
         return Predictor(list(self.measurements.values()))
 
     def whole(self, network: Network) -> Whole | None:
-        """The measured whole network of that name and input, if this profile holds it."""
-        found = self.networks.get(network.name)
-        return found if found is not None and found.input_shapes == network.input_shapes else None
+        """The measured whole network with these layers and inputs, under whatever name; None where there is none."""
+        from advisor.devices.work import network_hash
+
+        wanted: str | None = None
+        for known in self.networks.values():
+            if known.input_shapes != network.input_shapes:
+                continue
+            if not known.network_hash and known.model == network.name:
+                return known
+            wanted = wanted or network_hash(network)
+            if known.network_hash == wanted:
+                return known
+        return None
 
     def check(
         self,
@@ -164,6 +180,7 @@ class Profile:
             "created": self.created,
             "measurements": len(self.measurements),
             "networks": sorted(self.networks),
+            "notes": list(self.notes),
             "error": dict(self.error) if self.error else None,
             "warnings": list(self.warnings()),
             "source": self.source,
@@ -201,40 +218,3 @@ def load_profile(name: str | Path) -> Profile:
             raise ProfileError(f"profile {text}: no such file; make one with: advisor profile MODEL --out {text}")
         raise ProfileError(unknown("profile", text, list_profiles()) + "; or give the path of a file")
     return from_document(read_json(path, error=ProfileError), str(name))
-
-
-def merge(profiles: list[Profile], name: str) -> Profile:
-    """One profile of several made on the same machine under the same settings, over different networks.
-
-    Where two measured the same execution, the one with more repeats stays.
-
-    Raises:
-        ProfileError: settings or machines differ.
-    """
-    from advisor.devices.predict import Predictor, error_summary
-
-    first = profiles[0]
-    measurements: dict[str, Measurement] = {}
-    for profile in profiles:
-        if profile.settings != first.settings or profile.machine != first.machine:
-            raise ProfileError(
-                f"profiles {first.name!r} and {profile.name!r} differ in settings or machine; not merged"
-            )
-        for key, found in profile.measurements.items():
-            if key not in measurements or found.repeats > measurements[key].repeats:
-                measurements[key] = found
-    left = {key for profile in profiles for key in profile.unmeasured} - measurements.keys()
-    return Profile(
-        name=name,
-        origin=first.origin,
-        source=first.source,
-        created=max(profile.created for profile in profiles),
-        machine=first.machine,
-        settings=first.settings,
-        measurements=measurements,
-        networks={model: whole for profile in profiles for model, whole in profile.networks.items()},
-        unmeasured=tuple(sorted(left)),
-        error=error_summary(Predictor(list(measurements.values()))) if measurements else None,
-        energy=first.energy,
-        notes=tuple(dict.fromkeys(note for profile in profiles for note in profile.notes)),
-    )

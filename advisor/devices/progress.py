@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 from tqdm import tqdm
 
@@ -27,12 +27,18 @@ class Progress:
         self._total, self._shown, self._hook = total, shown, hook
         self._done = self._skipped = 0
         self._began = time.perf_counter()
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[Never] | None = None
 
     def __enter__(self) -> Progress:
         if self._shown:
+            # tqdm's own estimate counts resumed work as done now and knows no deadline, so the time left is ours.
             self._bar = tqdm(
-                total=self._total, desc="measuring", unit="", file=sys.stderr, dynamic_ncols=True, leave=False
+                total=self._total,
+                desc="measuring",
+                bar_format="{desc} {n_fmt}/{total_fmt} |{bar:20}| {elapsed}{postfix}",
+                file=sys.stderr,
+                dynamic_ncols=True,
+                leave=False,
             )
         self._began = time.perf_counter()
         return self
@@ -60,10 +66,18 @@ class Progress:
             until = max(deadline - time.perf_counter(), 0.0)
             left = until if left is None else min(left, until)
         if self._bar is not None:
-            self._bar.set_postfix_str(text[:60], refresh=False)
+            self._bar.set_postfix_str(f"{left_text(left)}{text[:60]}", refresh=False)
             self._bar.update(count)
         if self._hook is not None:
             self._hook(self._done, self._total, left, text)
+
+
+def left_text(seconds: float | None) -> str:
+    """ "3 min 20 s left, "; empty where nothing is known yet."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s left, " if minutes else f"{rest} s left, "
 
 
 @contextmanager

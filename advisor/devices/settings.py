@@ -39,7 +39,7 @@ class Machine:
     """Where it was measured. `name` is the CPU model or the GPU."""
 
     name: str
-    flags: tuple[str, ...]  # CPU instruction sets or the GPU's compute capability
+    flags: tuple[str, ...]  # CPU instruction sets, or the GPU's compute capability and where TF32 is allowed
     cores: int
     torch: str
     system: str
@@ -67,15 +67,26 @@ def this_machine(device: str = "cpu") -> Machine:
     import psutil
     import torch
 
+    flags: tuple[str, ...]
     cores = psutil.cpu_count(logical=True) or 1
     system = f"{platform.system()} {platform.machine()}"
     if device_type(device) == "cuda":
         place = torch.device(device)
         major, minor = torch.cuda.get_device_capability(place)
-        name, flags = torch.cuda.get_device_name(place), (f"sm_{major}{minor}",)
+        name, flags = torch.cuda.get_device_name(place), (f"sm_{major}{minor}", *_tensor_float())
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        system += f", CUDA {torch.version.cuda}, cuDNN {cudnn}"
     else:
         name, flags = cpu_info()
     return Machine(name=name, flags=flags, cores=cores, torch=str(torch.__version__), system=system)
+
+
+def _tensor_float() -> tuple[str, ...]:
+    """Where float32 products may run in TF32, which is faster and rounds to 10 bits: as torch is set now."""
+    import torch
+
+    parts = (("convolution", torch.backends.cudnn.allow_tf32), ("matmul", torch.backends.cuda.matmul.allow_tf32))
+    return tuple(f"tf32-{part}" for part, allowed in parts if allowed)
 
 
 def device_type(device: str) -> str:

@@ -78,15 +78,15 @@ def cpu_clock(work: Work) -> float:
 
 
 class CudaClock:
-    """CUDA events around the work, on an idle device: the GPU's own time from first kernel to last."""
+    """CUDA events around the work, on an idle device: from the first launch to the last kernel, gaps included."""
 
     def __init__(self, device: str) -> None:
         import torch
 
         self._device = torch.device(device)
         with torch.cuda.device(self._device):
-            self._start = torch.cuda.Event(enable_timing=True)
-            self._end = torch.cuda.Event(enable_timing=True)
+            self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
     def __call__(self, work: Work) -> float:
         import torch

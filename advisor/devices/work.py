@@ -60,6 +60,7 @@ def tasks_of(network: Network, options: Mapping[str, tuple[Option, ...]], *, tra
 
     found: dict[str, Task] = {}
     for layer in network.sparsifiable:
+        counted: set[str] = set()  # many options of a layer may run the same work: its arithmetic counts once
         for option in (DENSE, *(o for o in options.get(layer.name, ()) if o.pattern != "dense")):
             for execution in executions(layer, option, training=training):
                 dense = option.pattern == "dense"
@@ -67,10 +68,11 @@ def tasks_of(network: Network, options: Mapping[str, tuple[Option, ...]], *, tra
                 found[execution.key] = Task(
                     execution=execution,
                     dense=dense or (known is not None and known.dense),
-                    dense_macs=layer.macs + (known.dense_macs if known else 0),
+                    dense_macs=(known.dense_macs if known else 0) + (0 if execution.key in counted else layer.macs),
                     family=known.family if known else _family(layer.weight_shape, layer.input_shape, option),
                     density=known.density if known else option.density,
                 )
+                counted.add(execution.key)
     return list(found.values())
 
 

@@ -1,0 +1,89 @@
+"""Spending the time of a measuring run: the whole network first and last, between them the most telling work first."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from advisor.devices.document import execution_document
+from advisor.errors import ProfileError
+
+if TYPE_CHECKING:
+    from advisor.devices.journal import Journal
+    from advisor.devices.progress import Progress
+    from advisor.devices.session import Session
+    from advisor.devices.work import Task
+
+START, END = "whole:start", "whole:end"
+
+
+def deadline_of(journal: Journal, budget_seconds: float | None, began: float) -> float | None:
+    """When to stop, by `time.perf_counter`. What interrupted runs spent, set-up included, counts."""
+    if budget_seconds is None:
+        return None
+    return began + max(budget_seconds - sum(float(record["seconds"]) for record in journal.records), 0.0)
+
+
+def spend(
+    session: Session, journal: Journal, tasks: list[Task], bar: Progress, *, began: float, deadline: float | None
+) -> None:
+    """Measures what the journal lacks until all is done or the time is spent; at least one execution in any case.
+
+    Args:
+        tasks: in the order of what knowing them is worth.
+        began: when this run began (`time.perf_counter`), so that its set-up is in the first record's seconds.
+        deadline: when to stop; overrun by at most the measurement in hand and the last look at the whole network.
+    """
+    held = {record["key"] for record in journal.records}
+    todo = [task for task in tasks if task.execution.key not in held]
+    mark = began
+
+    def record(key: str, found: dict[str, Any]) -> None:
+        nonlocal mark
+        now = time.perf_counter()
+        journal.append({"key": key, **found, "seconds": now - mark})
+        mark = now
+
+    with bar:
+        bar.skip(len(tasks) - len(todo), deadline)
+        seconds = _share(deadline, parts=7, most=15.0, least=0.3)
+        reserve = 0.0 if END in held else seconds
+        if START in held:
+            bar.skip(1, deadline)
+        else:
+            start = time.perf_counter()
+            record(START, session.whole(seconds))
+            reserve = max(reserve, time.perf_counter() - start)  # the last look takes as long as the first
+            bar.step("whole network", deadline)
+        # The last look at the whole network gets its time whatever the rest would still like.
+        until = None if deadline is None else deadline - reserve
+        for index, task in enumerate(todo):
+            known = index > 0 or len(todo) < len(tasks)
+            if until is not None and known and time.perf_counter() >= until:
+                break
+            allowed = _share(until, parts=len(todo) - index, most=1.5, least=0.02)
+            record(task.execution.key, _time(session, task, allowed))
+            bar.step(task.execution.key, deadline)
+        if END not in held:
+            record(END, session.whole(seconds))
+        bar.step("whole network again", deadline)
+
+
+def _time(session: Session, task: Task, seconds: float) -> dict[str, Any]:
+    execution = {"execution": execution_document(task.execution)}
+    try:
+        # Every dense layer is in the sum that the rest of the network is reckoned from, so it gets twice the time.
+        return execution | session.execution(task.execution, seconds * (2 if task.dense else 1))
+    except RuntimeError as error:
+        # Too little memory, or a shape that this device's library refuses.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if task.dense:
+            raise ProfileError(f"{task.execution.key} does not run on this device: {reason}") from error
+        return execution | {"failed": reason}
+
+
+def _share(deadline: float | None, *, parts: int, most: float, least: float) -> float:
+    """One of `parts` equal shares of the time until the deadline, within bounds; `most` without a deadline."""
+    if deadline is None:
+        return most
+    return min(max((deadline - time.perf_counter()) / max(parts, 1), least), most)
