@@ -1,0 +1,219 @@
+"""Who feeds whom: the layers from top to bottom, coloured by what the plan keeps of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import networkx as nx
+
+from advisor.figures.layout import Point, acyclic, place, route
+from advisor.figures.theme import DENSITY_SCALE, LINE, TEXT, base_layout
+from advisor.figures.wording import big, percent
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from advisor.network import Network
+    from advisor.plans.plan import Plan
+
+_FEW_LANES = 9  # up to this many lanes every node has its name beside it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphNode:
+    """One layer, or one place where branches meet.
+
+    `x`, `y` are in lanes and rows, y downwards. `density` is None for what no plan can thin out, 1 for a dense layer.
+    `share` is of the network's MACs. `joined` are the norms drawn together with this layer.
+    """
+
+    name: str
+    kind: str
+    x: float
+    y: float
+    density: float | None
+    option: str
+    macs: int
+    share: float
+    params: int
+    output_shape: tuple[int, ...]
+    named: bool  # whether there is room for its name
+    joined: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphEdge:
+    """Data flows from node `source` to node `target` along the points of `path`."""
+
+    source: str
+    target: str
+    path: tuple[Point, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerGraphInfo:
+    """The nodes in the order of execution, joins after the layers; `columns` side by side, each at most `rows` high."""
+
+    nodes: tuple[GraphNode, ...]
+    edges: tuple[GraphEdge, ...]
+    columns: int
+    rows: int
+    width: float  # in lanes
+
+
+def layer_graph_info(network: Network, plan: Plan | None = None) -> LayerGraphInfo:
+    """The network's graph laid out by topological generations; norms are drawn with the layer they belong to."""
+    layers = {layer.name: layer for layer in network.layers}
+    chosen = {layer.name: layer for layer in plan.layers} if plan is not None else {}
+    graph, joined = _without_norms(network)
+    flow = acyclic(graph)
+    placement = place(flow)
+    crowd = Counter(placement.generation.values())
+    nodes = []
+    for name in graph:
+        layer, choice = layers.get(name), chosen.get(name)
+        x, y = placement.positions[name]
+        thinnable = layer is not None and layer.weight is not None
+        nodes.append(
+            GraphNode(
+                name=name,
+                kind=graph.nodes[name].get("kind", ""),
+                x=x,
+                y=y,
+                density=choice.density if choice is not None else (1.0 if thinnable else None),
+                option=choice.option.label if choice is not None else ("dense" if thinnable else ""),
+                macs=layer.macs if layer is not None else 0,
+                share=layer.macs / network.macs if layer is not None and network.macs else 0.0,
+                params=layer.params if layer is not None else 0,
+                output_shape=layer.output_shape if layer is not None else (),
+                named=placement.width <= _FEW_LANES or crowd[placement.generation[name]] == 1,
+                joined=tuple(joined.get(name, ())),
+            )
+        )
+    edges = tuple(GraphEdge(source=a, target=b, path=route(a, b, placement)) for a, b in graph.edges if a != b)
+    return LayerGraphInfo(
+        nodes=tuple(nodes),
+        edges=edges,
+        columns=len(placement.breaks),
+        rows=placement.rows,
+        width=placement.width,
+    )
+
+
+def _without_norms(network: Network) -> tuple[nx.DiGraph[str], dict[str, list[str]]]:
+    """The graph with every norm folded into the one layer before it, or else the one after it; and who took whom in."""
+    graph = nx.DiGraph(network.graph)
+    joined: dict[str, list[str]] = {}
+    for layer in network.layers:
+        if layer.macs or not layer.kind.endswith("norm") or layer.name not in graph:
+            continue
+        before, after = list(graph.predecessors(layer.name)), list(graph.successors(layer.name))
+        if len(before) == 1 and graph.out_degree(before[0]) == 1:
+            host = before[0]
+            graph.add_edges_from((host, target) for target in after)
+        elif len(after) == 1 and graph.in_degree(after[0]) == 1:
+            host = after[0]
+            graph.add_edges_from((source, host) for source in before)
+        else:
+            continue
+        if host == layer.name:
+            continue
+        graph.remove_node(layer.name)
+        joined.setdefault(host, []).append(layer.name)
+    return graph, joined
+
+
+def layer_graph_plot(info: LayerGraphInfo) -> go.Figure:
+    """Circles are layers that a plan can thin out, as large as their share of the MACs; squares are other layers."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for edge in info.edges:
+        xs += [*(x for x, _ in edge.path), None]
+        ys += [*(y for _, y in edge.path), None]
+    figure.add_scatter(
+        x=xs,
+        y=ys,
+        mode="lines",
+        line={"color": LINE, "width": 1.2, "shape": "linear"},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    thin = [node for node in info.nodes if node.density is not None]
+    rest = [node for node in info.nodes if node.density is None]
+    largest = max((node.share for node in thin), default=0.0) or 1.0
+    small = info.rows > 16 or info.width > _FEW_LANES
+    most = 17.0 if small else 24.0
+    for nodes, marker in (
+        (rest, {"symbol": "square", "size": 6 if small else 8, "color": "rgba(128,138,150,0.9)"}),
+        (
+            thin,
+            {
+                "size": [7 + (most - 7) * (node.share / largest) ** 0.5 for node in thin],
+                "color": [node.density for node in thin],
+                "cmin": 0.0,
+                "cmax": 1.0,
+                "colorscale": DENSITY_SCALE,
+                "line": {"width": 1, "color": LINE},
+                "showscale": True,
+                "colorbar": {
+                    "title": {"text": "density", "side": "top"},
+                    "orientation": "h",
+                    "thickness": 9,
+                    "len": 0.26,
+                    "x": 1.0,
+                    "xanchor": "right",
+                    "y": 1.0,
+                    "yanchor": "bottom",
+                    "tickformat": ".0%",
+                    "outlinewidth": 0,
+                },
+            },
+        ),
+    ):
+        figure.add_scatter(
+            x=[node.x for node in nodes],
+            y=[node.y for node in nodes],
+            mode="markers+text",
+            text=[_short(node) if node.named else "" for node in nodes],
+            textposition="middle right",
+            textfont={"size": 10 if small else 12, "color": TEXT},
+            marker=marker,
+            customdata=[_hover(node) for node in nodes],
+            hovertemplate="%{customdata}<extra></extra>",
+            showlegend=False,
+        )
+    hidden = {"visible": False, "showgrid": False}
+    figure.update_layout(
+        **base_layout(
+            height=int(min(max(70 + 29 * info.rows, 300), 820)),
+            xaxis=hidden | {"range": [-0.8, max(info.width - 0.4, 3.0)]},
+            yaxis=hidden | {"range": [info.rows - 0.2, -1.0]},
+            margin={"t": 54},
+        )
+    )
+    return figure
+
+
+def _short(node: GraphNode) -> str:
+    name = node.name if len(node.name) <= 26 else "…" + node.name[-25:]
+    return f" {name}" if node.density is None or node.density >= 1 else f" {name} <b>{100 * node.density:.0f}%</b>"
+
+
+def _hover(node: GraphNode) -> str:
+    lines = [f"<b>{node.name}</b>", node.kind]
+    if node.option:
+        lines.append(node.option)
+    if node.macs:
+        lines.append(f"{big(node.macs)} MACs, {percent(node.share)} of the network")
+    if node.params:
+        lines.append(f"{big(node.params)} parameters")
+    if node.output_shape:
+        lines.append("output " + "×".join(map(str, node.output_shape)))
+    if node.joined:
+        lines.append("with " + ", ".join(node.joined))
+    return "<br>".join(lines)

@@ -1,0 +1,79 @@
+"""One look for all figures: colours that colour-blind readers can tell apart, legible on white and on black."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Okabe and Ito (2008), "Color Universal Design"; dense is the grey that everything stands out from.
+PATTERN_COLOURS = {
+    "dense": "#9aa3ad",
+    "width": "#0072b2",
+    "channel": "#009e73",
+    "group": "#e69f00",
+    "block": "#cc79a7",
+    "n:m": "#56b4e9",
+    "unstructured": "#d55e00",
+    "hierarchical": "#8c6bb1",
+}
+OTHER_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#7f7f7f")
+PLAN = "#0072b2"
+DENSE = "#9aa3ad"
+BUDGET = "#d55e00"
+OVER = "#d55e00"
+TEXT = "#717b88"  # 4.3:1 on white, 4.4:1 on Streamlit's dark grey
+GRID = "rgba(128,138,150,0.22)"
+LINE = "rgba(128,138,150,0.65)"
+DENSITY_SCALE = "Cividis"  # Nunez, Anderton and Renslow (2018): the same order for every kind of colour vision
+FONT = "Source Sans Pro, Source Sans, Inter, system-ui, sans-serif"
+CONFIG = {"displaylogo": False, "displayModeBar": False, "responsive": True}
+
+
+def pattern_colour(pattern: str) -> str:
+    """The colour of a pattern; a pattern of someone's own gets the grey of "other"."""
+    return PATTERN_COLOURS.get(pattern, "#7f7f7f")
+
+
+def plan_colour(label: str, position: int) -> str:
+    """The colour of a plan in a comparison: dense is grey and the plan itself blue in every figure."""
+    fixed = {"dense": DENSE, "plan": PLAN, "uniform": "#e69f00", "erk": "#009e73", "width": "#cc79a7"}
+    return fixed.get(label, OTHER_COLOURS[position % len(OTHER_COLOURS)])
+
+
+def base_layout(*, height: int, **more: Any) -> dict[str, Any]:
+    """What every figure's layout shares: transparent ground, quiet grid, neutral text. `height` in pixels."""
+    axis = {
+        "gridcolor": GRID,
+        "linecolor": LINE,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": LINE,
+        "automargin": True,
+        "title": {"standoff": 10},
+    }
+    layout: dict[str, Any] = {
+        "height": height,
+        "margin": {"l": 8, "r": 16, "t": 34, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 13, "color": TEXT},
+        "hoverlabel": {"font": {"family": FONT, "size": 13}},
+        "legend": {
+            "orientation": "h",
+            "yanchor": "bottom",
+            "y": 1.0,
+            "xanchor": "left",
+            "x": 0.0,
+            "title": {"text": ""},
+        },
+        "xaxis": axis,
+        "yaxis": axis,
+    }
+    return _merged(layout, more)
+
+
+def _merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in more.items():
+        held = result.get(key)
+        result[key] = _merged(held, value) if isinstance(held, dict) and isinstance(value, dict) else value
+    return result
