@@ -79,8 +79,15 @@ def _pairs_from_ops(module: nn.Module, network: Network) -> Iterator[tuple[nn.Mo
         shape = network.ops.values[made].shape
         channels_second = len(shape) == (2 if _is_linear(layer) else layer.weight.dim())
         shared = any(held[id(p)] > 1 for part in (layer, norm) for p in part._parameters.values() if p is not None)
-        if entries == after and channels_second and not shared:
+        if entries == after and channels_second and not shared and _runs_once(runs[id(norm)], network):
             yield layer, norm
+
+
+def _runs_once(inside: list[Op], network: Network) -> bool:
+    """Whether no buffer is read twice: a norm called on its own output reads nothing else from outside."""
+    values = network.ops.values
+    reads = Counter(index for op in inside for index in set(operands(op)) if values[index].origin == "buffer")
+    return max(reads.values(), default=0) == 1
 
 
 def _reads_from_outside(op: Op, inside: list[Op], network: Network) -> bool:

@@ -51,7 +51,13 @@ CASES: dict[str, tuple[type[nn.Module], dict[str, Any], tuple[int, ...], int, in
         4,
         2,
     ),
-    "same": (nn.Conv2d, {"in_channels": 4, "out_channels": 4, "kernel_size": 4, "padding": "same"}, (2, 4, 6, 6), 2, 2),
+    "same": (
+        nn.Conv2d,
+        {"in_channels": 4, "out_channels": 4, "kernel_size": 5, "dilation": 2, "padding": "same"},
+        (2, 4, 6, 6),
+        2,
+        2,
+    ),
     "circular": (
         nn.Conv2d,
         {"in_channels": 4, "out_channels": 4, "kernel_size": 3, "padding": 1, "padding_mode": "circular"},
@@ -140,7 +146,7 @@ def test_trains_and_saves(tmp_path: Path) -> None:
         loss = nn.functional.cross_entropy(net(x), y)
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
     torch.save(net.state_dict(), tmp_path / "net.pt")
     other = small(1)
