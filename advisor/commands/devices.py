@@ -13,30 +13,70 @@ from advisor.commands.options import json_option, table
 @click.argument("files", nargs=-1, type=click.Path())
 @json_option
 def devices(files: tuple[str, ...]) -> tuple[dict[str, Any], str]:
-    """List the profiles that came with the package, and FILES of your own: name, origin, error.
+    """List the profiles at hand, with name, origin and error; then this machine, and how each pattern runs on it.
+
+    Profiles are those that came with the package, those in this folder, and FILES of your own.
 
     \b
     Examples
       advisor devices
       advisor devices r50.json --json
     """
-    from advisor.devices.profile import list_profiles, load_profile
+    from dataclasses import asdict
+    from pathlib import Path
 
-    profiles = [load_profile(name) for name in (*list_profiles(), *files)]
-    document = {"profiles": [profile.summary() for profile in profiles]}
+    from advisor.devices.here import pattern_runs, profiles_in
+    from advisor.devices.profile import list_profiles, load_profile
+    from advisor.devices.settings import check_device, this_machine
+    from advisor.errors import AdvisorError, DeviceError
+
+    found = [{"file": None, **load_profile(name).summary()} for name in list_profiles()]
+    found += [{"file": name, **load_profile(name).summary()} for name in files]
+    unreadable: list[str] = []
+    given = {Path(name).resolve() for name in files}
+    for path in profiles_in(Path()):
+        if path.resolve() in given:
+            continue
+        try:
+            found.append({"file": str(path), **load_profile(path).summary()})
+        except AdvisorError as error:
+            unreadable.append(str(error))
+    machines = {"cpu": asdict(this_machine("cpu"))}
+    try:
+        machines["cuda"] = asdict(this_machine(check_device("cuda")))
+    except DeviceError as error:
+        no_gpu = str(error)
+    else:
+        no_gpu = ""
+    runs = [asdict(run) for run in pattern_runs()]
+    document = {"profiles": found, "unreadable": unreadable, "machines": machines, "patterns": runs}
+    return document, _text(document, no_gpu)
+
+
+def _text(document: dict[str, Any], no_gpu: str) -> str:
     rows = []
     for item in document["profiles"]:
         error = item["error"].get("median_percent") if item["error"] else None
         rows.append(
             [
-                item["name"],
+                item["file"] or item["name"],
                 item["origin"],
                 item["device"],
                 item["settings"],
                 str(item["measurements"]),
-                f"{error:.1f} %" if error is not None else "unmeasured",
+                f"{error:.1f} %" if error is not None else "unknown",
             ]
         )
-    headers = ["profile", "origin", "device", "settings", "measured", "median error"]
-    text = table(headers, rows, right=(4,))
-    return document, text + "\n\nMake one for this machine: advisor profile MODEL --device cpu --out my-machine.json"
+    cpu = document["machines"]["cpu"]
+    parts = [table(["profile", "origin", "device", "settings", "measured", "median error"], rows, right=(4,))]
+    parts += [f"note: {line}" for line in document["unreadable"]]
+    parts += ["", f"this machine: {cpu['name']}, {cpu['cores']} cores, {' '.join(cpu['flags'])}, torch {cpu['torch']}"]
+    if "cuda" in document["machines"]:
+        gpu = document["machines"]["cuda"]
+        parts.append(f"GPU: {gpu['name']}, {' '.join(gpu['flags'])}")
+    else:
+        parts.append(no_gpu)
+    runs = [[run["pattern"], run["inference"], run["training"]] for run in document["patterns"]]
+    parts += ["", table(["pattern", "inference", "training"], runs)]
+    parts += ["", "Make one for this machine: advisor profile MODEL --device cpu --out my-machine.json"]
+    return "\n".join(parts)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from advisor.commands.options import input_option, json_option, model_argument, profile_option, table, threads_option
+
+if TYPE_CHECKING:
+    from advisor.devices.verify import Prediction, Receipt
 
 
 @click.command()
@@ -14,7 +17,11 @@ from advisor.commands.options import input_option, json_option, model_argument, 
 @profile_option
 @click.option("--plan", "plan_file", metavar="PLAN", help="A plan file; the dense network otherwise.")
 @click.option("--verify", is_flag=True, help="Also time the real network here, beside the dense one.")
+@click.option("--device", metavar="cpu|cuda[:i]", help="Where to verify; the profile's kind of device otherwise.")
 @threads_option
+@click.option("--batch", type=click.IntRange(min=1), help="Batch size; the example input's otherwise.")
+@click.option("--training", is_flag=True, help="Forward and backward instead of inference.")
+@click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True), metavar="S")
 @input_option
 @json_option
 def latency(
@@ -22,10 +29,16 @@ def latency(
     profile_name: str | None,
     plan_file: str | None,
     verify: bool,
+    device: str | None,
     threads: int | None,
+    batch: int | None,
+    training: bool,
+    seconds: float,
     input_text: str | None,
 ) -> tuple[dict[str, Any], str]:
     """Predict the latency of MODEL, dense or under a plan, with an interval and its origin.
+
+    --verify times the real network for about --seconds, the plan and the dense network in turn in one run.
 
     \b
     Examples
@@ -34,24 +47,53 @@ def latency(
     """
     from advisor.commands.network import open_network
     from advisor.devices.profile import load_profile
+    from advisor.devices.subject import with_batch
     from advisor.devices.verify import predict_latency, verify_latency
     from advisor.errors import ProfileError
-    from advisor.plans.plan import load_plan
 
     if not profile_name:
-        raise ProfileError("latency needs a profile: pass --profile NAME, or make one with 'advisor profile'")
+        raise ProfileError("latency needs a profile: pass --profile P, or make one with: advisor profile MODEL")
     profile = load_profile(profile_name)
-    plan = load_plan(plan_file) if plan_file else None
-    network = open_network(model, input_text, device="cpu" if verify else "meta")
-    predicted = predict_latency(network, profile, plan)
-    document: dict[str, Any] = predicted.to_json()
-    rows = [["predicted", f"{predicted.latency_ms:.3f}", f"{predicted.low_ms:.3f}", f"{predicted.high_ms:.3f}"]]
+    profile.check(device=device, batch=batch, threads=threads, training=training)
+    plan = None
+    if plan_file:
+        from advisor.plans.plan import load_plan
+
+        plan = load_plan(plan_file)
+    network = with_batch(open_network(model, input_text, device="cpu" if verify else "meta"), batch)
+    predicted = predict_latency(network, profile, plan, training=training)
+    document = predicted.to_json()
+    dense = predict_latency(network, profile, training=training) if plan else predicted
+    receipt: Receipt | None = None
     if verify:
-        receipt = verify_latency(network, profile, plan, threads=threads)
+        click.echo(f"timing the real network for at most about {seconds:g} s", err=True)
+        receipt = verify_latency(
+            network, profile, plan, threads=threads, seconds=seconds, device=device, training=training
+        )
         document |= receipt.to_json()
-        rows.append(["measured", f"{receipt.measured_ms:.3f}", f"{receipt.low_ms:.3f}", f"{receipt.high_ms:.3f}"])
-        if plan:
-            rows.append(["dense, same run", f"{receipt.dense_ms:.3f}", "", ""])
-    text = [table(["", "ms", "low", "high"], rows, right=(1, 2, 3)), f"origin: {predicted.origin}"]
+    if plan:
+        document["predicted_dense_ms"] = dense.latency_ms
+    return document, _text(predicted, dense if plan else None, receipt)
+
+
+def _text(predicted: Prediction, dense: Prediction | None, receipt: Receipt | None) -> str:
+    rows = [_row("predicted", predicted.latency_ms, predicted.low_ms, predicted.high_ms)]
+    if receipt:
+        rows.append(_row("measured", receipt.measured_ms, receipt.low_ms, receipt.high_ms))
+    if dense:
+        rows.append(_row("dense, predicted", dense.latency_ms, dense.low_ms, dense.high_ms))
+    if dense and receipt:
+        rows.append(["dense, measured in the same run", f"{receipt.dense_ms:.3f}", "", ""])
+    text = [table(["", "ms", "low", "high"], rows, right=(1, 2, 3))]
+    if dense:
+        line = f"plan / dense: predicted {predicted.latency_ms / dense.latency_ms:.3f}"
+        if receipt:
+            line += f", measured {receipt.ratio:.3f} ({receipt.ratio_low:.3f} to {receipt.ratio_high:.3f})"
+        text.append(line)
+    text.append(f"origin: {predicted.origin}; {predicted.settings}")
     text += [f"note: {note}" for note in predicted.notes]
-    return document, "\n".join(text)
+    return "\n".join(text)
+
+
+def _row(name: str, middle: float, low: float, high: float) -> list[str]:
+    return [name, f"{middle:.3f}", f"{low:.3f}", f"{high:.3f}"]

@@ -24,7 +24,11 @@ from advisor.commands.options import (
 @threads_option
 @click.option("--batch", type=click.IntRange(min=1), help="Batch size; the example input's otherwise.")
 @click.option("--training", is_flag=True, help="Time forward and backward instead of inference.")
-@click.option("--budget-seconds", type=click.FloatRange(min=0, min_open=True), help="Spend about this long.")
+@click.option(
+    "--budget-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long it may take in all, set-up included; without it, until every median is known.",
+)
 @click.option("--out", required=True, metavar="FILE", help="The profile to write; an interrupted run goes on from it.")
 @patterns_option
 @ends_option
@@ -44,16 +48,22 @@ def profile(
 ) -> tuple[dict[str, Any], str]:
     """Measure every layer of MODEL under every candidate pattern, on this machine, and write a profile.
 
-    An interrupted or killed run goes on where it stopped when the same command is started again.
+    An interrupted or killed run goes on where it stopped when the same command is started again. What does not fit
+    into --budget-seconds is predicted, and listed. A profile that FILE already holds is replaced at the end.
 
     \b
     Examples
       advisor profile torchvision:resnet50 --device cpu --budget-seconds 300 --out r50.json
       advisor profile my_net.py:build --device cuda --batch 8 --training --out gpu.json
     """
+    import time
+
+    started = time.perf_counter()  # loading torch and the network counts, too
     from advisor.commands.network import open_network
     from advisor.devices.measure import measure
+    from advisor.devices.settings import check_device
 
+    check_device(device)
     network = open_network(model, input_text, device="cpu")
     made = measure(
         network,
@@ -65,9 +75,10 @@ def profile(
         patterns=split_names(patterns),
         include_ends=include_ends,
         out=out,
+        started=started,
     )
     document = {"out": out, **made.summary(), "unmeasured": list(made.unmeasured)}
-    whole = made.networks[network.name]
+    whole = next(iter(made.networks.values()))
     rows = [
         ["whole network, inference-ready" if not training else "whole training step", f"{whole.median_ms:.3f}"],
         ["the same as given (eager)", f"{whole.eager_ms:.3f}"],
@@ -77,5 +88,8 @@ def profile(
     text = [table(["", "ms"], rows, right=(1,)), f"{len(made.measurements)} kinds of work measured"]
     if made.unmeasured:
         text.append(f"{len(made.unmeasured)} not measured within the time: predicted with an interval, and marked so")
+        text += [f"  {key}" for key in made.unmeasured[:5]]
+        text += [f"  … and {len(made.unmeasured) - 5} more, listed in {out}"] if len(made.unmeasured) > 5 else []
+    text += [f"note: {note}" for note in made.notes]
     text.append(f"wrote {out}")
     return document, "\n".join(text)

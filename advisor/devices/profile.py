@@ -87,8 +87,10 @@ class Profile:
         known = self.measurements.get(execution.key)
         if known is not None:
             return known
+        if (guess := self._guesses.get(execution)) is not None:
+            return guess
         estimate = self._predictor(execution)
-        return Measurement(
+        self._guesses[execution] = Measurement(
             execution=execution,
             median_ms=estimate.median_ms,
             low_ms=estimate.low_ms,
@@ -96,6 +98,11 @@ class Profile:
             repeats=0,
             origin=estimate.origin,
         )
+        return self._guesses[execution]
+
+    @cached_property
+    def _guesses(self) -> dict[Execution, Measurement]:
+        return {}
 
     @cached_property
     def _predictor(self) -> Predictor:
