@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python benchmarks/demo.py --out $(OUT)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
