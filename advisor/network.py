@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
@@ -31,10 +32,8 @@ class Value:
     def bytes(self) -> int:
         import torch
 
-        elements = 1
-        for size in self.shape:
-            elements *= size
-        return elements * getattr(torch, self.dtype).itemsize
+        item_bytes: int = getattr(torch, self.dtype).itemsize
+        return prod(self.shape) * item_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Op:
     kwargs: Mapping[str, Any]
     outputs: tuple[int, ...]  # indices of Values
     module: str  # dotted name of the innermost module that was running; "" is the network itself
-    copies: bool = False  # the output has memory of its own although the operator may return a view (reshape, to)
+    copies: bool = False  # seen to have outputs in memory of their own, also where it may return a view (reshape, to)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +80,8 @@ class Call:
 class Layer:
     """A named part of the network that holds parameters or does arithmetic.
 
-    `params` are counted where a parameter is first met (a tied one counts 0 at its second owner); `macs` and
+    `params` are counted where a parameter is first met (a tied one counts 0 at its second owner, and neither owner is
+    sparsifiable); `macs` and
     `activation_elements` (elements of the outputs of convolutions and matrix products) are summed over `calls`.
     The fields from `weight` on describe a convolution or linear layer; elsewhere `weight` is None.
     """
@@ -102,9 +102,9 @@ class Layer:
     dilation: tuple[int, ...] = ()
     output_padding: tuple[int, ...] = ()
     groups: int = 1
-    is_module: bool = (
-        True  # the module itself is called (False: only its parameters are used, as in nn.MultiheadAttention)
-    )
+    # The module is called and does this alone. False: its parameters are used from outside it (the projections of
+    # nn.MultiheadAttention), or the module does more.
+    is_module: bool = True
 
     @property
     def transposed(self) -> bool:
@@ -130,10 +130,7 @@ class Layer:
     @property
     def weights(self) -> int:
         """Elements of the weight tensor, bias left out."""
-        elements = 1
-        for size in self.weight_shape:
-            elements *= size
-        return elements if self.weight_shape else 0
+        return prod(self.weight_shape) if self.weight_shape else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +148,7 @@ class Network:
     ignored_ops: Mapping[str, int]
     unreached_params: int  # parameters that no operator of this run touched (an auxiliary head in evaluation)
     layers: tuple[Layer, ...]
-    graph: nx.DiGraph = field(repr=False, compare=False)  # nodes: layer names; edges: data flow
+    graph: nx.DiGraph[Any] = field(repr=False, compare=False)  # nodes: layer names; edges: data flow
     ops: OpGraph = field(repr=False, compare=False)
     notes: tuple[str, ...] = ()
     module: torch.nn.Module | None = field(default=None, repr=False, compare=False)

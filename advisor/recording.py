@@ -40,7 +40,15 @@ class GraphBuilder:
         self.values.append(Value(index=index, shape=shape, dtype=dtype_name(tensor.dtype), origin=origin, name=name))
         return index
 
-    def op(self, target: str, args: Any, kwargs: dict[str, Any], outputs: tuple[int, ...], module: str) -> None:
+    def op(
+        self,
+        target: str,
+        args: Any,
+        kwargs: dict[str, Any],
+        outputs: tuple[int, ...],
+        module: str,
+        copies: bool = False,
+    ) -> None:
         self.ops.append(
             Op(
                 index=len(self.ops),
@@ -49,13 +57,27 @@ class GraphBuilder:
                 kwargs={key: plain(item) for key, item in kwargs.items()},
                 outputs=outputs,
                 module=module,
+                copies=copies,
             )
         )
 
 
-class _Recorder(TorchDispatchMode):
+def copies(read: Any, made: Any) -> bool:
+    """Do the results have memory of their own? Told from the storages of real or fake tensors, or of trees of them."""
+    held = {_memory(tensor) for tensor in tree_iter(read)} - {None}
+    return not any(_memory(tensor) in held for tensor in tree_iter(made))
+
+
+def _memory(tensor: Any) -> int | None:
+    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
+        return None
+    address: int = tensor.untyped_storage()._cdata
+    return address
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, builder: GraphBuilder, names: dict[int, tuple[str, str]], stack: list[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.builder = builder
         self.names = names  # id(tensor) → (origin, dotted name) of parameters and buffers
         self.stack = stack
@@ -79,7 +101,8 @@ class _Recorder(TorchDispatchMode):
                 self.known[tensor] = self.builder.value(tensor, "op")
                 outputs.append(self.known[tensor])
         if outputs:
-            self.builder.op(str(func), seen_args, seen_kwargs, tuple(outputs), self.stack[-1])
+            own = copies((args, kwargs), result)
+            self.builder.op(str(func), seen_args, seen_kwargs, tuple(outputs), self.stack[-1], own)
         return result
 
 
@@ -109,7 +132,7 @@ def record(module: torch.nn.Module, inputs: tuple[Any, ...]) -> OpGraph:
 
     # Global hooks, since hooks on the modules themselves would switch the fused encoder path off.
     before = torch.nn.modules.module.register_module_forward_pre_hook(enter)
-    after = torch.nn.modules.module.register_module_forward_hook(leave)
+    after = torch.nn.modules.module.register_module_forward_hook(leave, always_call=True)
     recorder = _Recorder(builder, names, stack)
     try:
         with torch.no_grad():

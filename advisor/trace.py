@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_iter, tree_map, tree_map_only
 
 from advisor.counting.layers import build_layers
 from advisor.counting.liveness import peak_activation_bytes
 from advisor.errors import ModelError
 from advisor.network import Network, OpGraph, Ref
-from advisor.recording import GraphBuilder, record
+from advisor.recording import GraphBuilder, copies, record
 
 
 def analyze(model: torch.nn.Module, example_inputs: Any, *, name: str | None = None) -> Network:
@@ -38,7 +39,7 @@ def analyze(model: torch.nn.Module, example_inputs: Any, *, name: str | None = N
     with evaluation(model):
         graph = _trace_or_record(model, inputs, label, notes)
     parameters = {id(p): p for p in model.parameters()}
-    counted = build_layers(graph, aliases(model))
+    counted = build_layers(graph, aliases(model), plain_modules(model))
     total = sum(p.numel() for p in parameters.values())
     buffers = {id(b): b for b in model.buffers()}
     held = sum(t.numel() * t.element_size() for t in (*parameters.values(), *buffers.values()))
@@ -56,7 +57,7 @@ def analyze(model: torch.nn.Module, example_inputs: Any, *, name: str | None = N
         layers=counted.layers,
         graph=counted.graph,
         ops=graph,
-        notes=tuple(notes),
+        notes=(*notes, *counted.notes),
         module=model,
         example_inputs=inputs,
     )
@@ -83,6 +84,12 @@ def aliases(model: torch.nn.Module) -> dict[str, str]:
     """Every dotted name of a parameter → the first name of the same parameter (tied weights have several)."""
     first: dict[int, str] = {}
     return {name: first.setdefault(id(p), name) for name, p in model.named_parameters(remove_duplicate=False)}
+
+
+def plain_modules(model: torch.nn.Module) -> frozenset[str]:
+    """Modules that do nothing but one product: torch's convolutions and linear layers, by dotted name."""
+    kinds = (torch.nn.Linear, _ConvNd)
+    return frozenset(name for name, child in model.named_modules() if isinstance(child, kinds))
 
 
 @contextlib.contextmanager
@@ -183,7 +190,8 @@ def _operator(node: torch.fx.Node, args: Any, kwargs: Any, builder: GraphBuilder
     made = tree_map(lambda t: Ref(builder.value(t, "op")) if isinstance(t, torch.Tensor) else t, result)
     outputs = tuple(leaf.index for leaf in tree_iter(made) if isinstance(leaf, Ref))
     if outputs:
-        builder.op(str(node.target), args, dict(kwargs), outputs, path)
+        read = [source.meta.get("val") for source in node.all_input_nodes]
+        builder.op(str(node.target), args, dict(kwargs), outputs, path, copies(read, result))
     return made
 
 

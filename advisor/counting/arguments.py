@@ -67,8 +67,8 @@ def shared_operand(op: Op) -> int | None:
     name = base_name(op.target)
     if name in {"dropout", "feature_dropout", "alpha_dropout"} and len(op.args) > 2 and op.args[2] is False:
         return next(refs(op.args), None)
-    if name == "_unsafe_view":
-        return next(refs(op.args), None)  # a view that its schema does not own up to
+    if name in {"_unsafe_view", "type_as"} and not op.copies:
+        return next(refs(op.args), None)  # views that their schema does not own up to
     known = schema(op.target)
     if op.copies or known is None or not known.returns or known.returns[0].alias_info is None:
         return None

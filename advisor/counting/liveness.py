@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advisor.counting.arguments import operands, shared_operand
+from advisor.counting.arguments import operands
+from advisor.counting.lineage import Lineage
 from advisor.network import OpGraph
 
 
@@ -21,31 +22,27 @@ class Storage:
 def storages(graph: OpGraph) -> tuple[Storage, ...]:
     """Every activation's memory with its lifetime; views and in-place results share their base's.
 
-    Parameters, buffers and constants, and what is computed from them alone, are not activations.
+    Parameters, buffers and constants, and what is computed from them alone, are not activations; memory that started
+    as a constant is one from its making on, if data is written into it later.
     """
-    home: dict[int, int] = {}  # Value → Value that owns the memory
-    start: dict[int, int] = {}
-    end: dict[int, int] = {}
-    for index in graph.inputs:
-        home[index] = index
-        start[index] = end[index] = -1
+    lineage = Lineage(graph, {})
+    made: dict[int, int] = {}  # memory → the operator that made it
+    start: dict[int, int] = dict.fromkeys(graph.inputs, -1)
+    end: dict[int, int] = dict.fromkeys(graph.inputs, -1)
     for op in graph.ops:
-        read = [home[index] for index in operands(op) if index in home]
-        for owner in read:
-            end[owner] = op.index
-        if not read:
-            continue
-        shared = shared_operand(op)
+        lineage.follow(op)
         for index in op.outputs:
-            if shared is not None and shared in home:
-                home[index] = home[shared]
-            else:
-                home[index] = index
-                start[index] = op.index
-            end[home[index]] = op.index
+            made.setdefault(lineage.home(index), op.index)
+        for index in (*operands(op), *op.outputs):
+            owner = lineage.home(index)
+            if owner not in start:
+                if graph.values[owner].origin != "op" or lineage.is_static(index):
+                    continue
+                start[owner] = made[owner]
+            end[owner] = op.index
     for index in graph.outputs:
-        if index in home:
-            end[home[index]] = len(graph.ops)
+        if lineage.home(index) in start:
+            end[lineage.home(index)] = len(graph.ops)
     return tuple(
         Storage(value=index, bytes=graph.values[index].bytes, start=start[index], end=end[index]) for index in start
     )
