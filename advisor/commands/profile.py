@@ -27,7 +27,7 @@ from advisor.commands.options import (
 @click.option(
     "--budget-seconds",
     type=click.FloatRange(min=0, min_open=True),
-    help="How long it may take in all, set-up included; without it, until every median is known.",
+    help="How long it may take in all.",
 )
 @click.option("--out", required=True, metavar="FILE", help="The profile to write; an interrupted run goes on from it.")
 @patterns_option
@@ -48,8 +48,9 @@ def profile(
 ) -> tuple[dict[str, Any], str]:
     """Measure every layer of MODEL under every candidate pattern, on this machine, and write a profile.
 
-    An interrupted or killed run goes on where it stopped when the same command is started again. What does not fit
-    into --budget-seconds is predicted, and listed. A profile that FILE already holds is replaced at the end.
+    Without --budget-seconds every piece of work is timed until its median is known well; with it, what does not fit
+    is predicted, and listed. An interrupted or killed run goes on where it stopped when the same command is started
+    again. A profile that FILE already holds is replaced at the end.
 
     \b
     Examples
@@ -57,6 +58,7 @@ def profile(
       advisor profile my_net.py:build --device cuda --batch 8 --training --out gpu.json
     """
     import time
+    from dataclasses import asdict
 
     started = time.perf_counter()  # loading torch and the network counts, too
     from advisor.commands.network import open_network
@@ -78,6 +80,7 @@ def profile(
         started=started,
     )
     document = {"out": out, **made.summary(), "unmeasured": list(made.unmeasured)}
+    document["whole"] = [asdict(known) | {"rest_ms": known.rest_ms} for known in made.networks.values()]
     whole = next(iter(made.networks.values()))
     rows = [
         ["whole network, inference-ready" if not training else "whole training step", f"{whole.median_ms:.3f}"],

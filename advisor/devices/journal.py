@@ -47,10 +47,13 @@ class Journal:
             _lock(self._stream, path)
             self._stream.truncate(good_bytes)
             self._stream.seek(good_bytes)
-        except OSError as error:
-            raise ProfileError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
-        if not good_bytes:
-            self._write(head)
+            if not good_bytes:
+                self._write(head)
+        except BaseException as error:
+            self._close()
+            if isinstance(error, OSError):
+                raise ProfileError(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
+            raise
 
     def __enter__(self) -> Journal:
         return self
@@ -58,9 +61,13 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._stream is not None:
             with contextlib.suppress(OSError):  # a full disk complains once more on close; it has been reported
                 self._stream.close()
+            self._stream = None
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds one measurement; when this returns, it survives a kill.
@@ -75,8 +82,7 @@ class Journal:
     def remove(self) -> None:
         """Deletes the file: the profile itself is on the disk now."""
         if self.path is not None:
-            self._stream.close()
-            self._stream = None
+            self._close()
             with contextlib.suppress(FileNotFoundError):
                 self.path.unlink()
 
