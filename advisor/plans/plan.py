@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from advisor.network import Network, Shape
+from advisor.errors import PlanError
+from advisor.network import Layer, Network, Shape
 from advisor.patterns.option import NOTHING, Option
+from advisor.plans.ranges import Ranges, to_ranges
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 Selection = Literal["random", "magnitude"]
 Status = Literal["optimal", "time limit", "baseline"]
@@ -21,15 +24,18 @@ Rewired = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanLayer:
-    """The choice for one layer, with all that its mask needs.
+    """The choice for one layer, with all that its mask needs. `PlanLayer.of` makes one from a layer and an option.
 
     Attributes:
         density: what was asked for; the pattern rounds it.
-        seed: of this layer's draw (32 bits); `selection` "magnitude" takes the plan's `chosen` connections instead.
+        seed: of this layer's draw (32 bits). Where `selection` is "magnitude" the plan's `chosen` connections count.
         parameters: the pattern's own, as in `Option`.
         weight: dotted name of the weight parameter; `weight_shape` as it is stored.
-        rewired: (row, input given up, input taken) of each connection that the repair of dead channels moved.
+        kind: as in `Layer`; it says how a weight is stored. Left out: a plain convolution or linear layer.
+        is_module: as in `Layer`; False where others use the weight.
+        rewired: (row, input given up, input taken) of each connection that the repair of dead channels moved, in order.
         dropped: output rows that the repair emptied.
+        kept_inputs: width: the channels that stay, over all groups; `kept_outputs` likewise.
     """
 
     name: str
@@ -39,14 +45,74 @@ class PlanLayer:
     parameters: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
     weight: str
     weight_shape: Shape
+    kind: str = ""
     groups: int = 1
+    is_module: bool = True
     selection: Selection = "random"
     rewired: Rewired = ()
     dropped: tuple[int, ...] = ()
+    kept_inputs: Ranges = ()
+    kept_outputs: Ranges = ()
+
+    def __post_init__(self) -> None:
+        if not self.kind:
+            taps = len(self.weight_shape) - 2
+            object.__setattr__(self, "kind", f"conv{taps}d" if taps else "linear")
+
+    @classmethod
+    def of(
+        cls,
+        layer: Layer,
+        option: Option,
+        *,
+        seed: int,
+        selection: Selection = "random",
+        rewired: Rewired = (),
+        dropped: tuple[int, ...] = (),
+        kept: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    ) -> PlanLayer:
+        """The choice `option` for `layer`. `kept`: width's input and output channels that stay, ascending."""
+        if layer.weight is None:
+            raise PlanError(f"layer {layer.name}: a {layer.kind} has no weight that a pattern could thin out")
+        inputs, outputs = kept if kept is not None else ((), ())
+        return cls(
+            name=layer.name,
+            pattern=option.pattern,
+            density=option.density,
+            seed=seed,
+            parameters=option.parameters,
+            weight=layer.weight,
+            weight_shape=layer.weight_shape,
+            kind=layer.kind,
+            groups=layer.groups,
+            is_module=layer.is_module,
+            selection=selection,
+            rewired=rewired,
+            dropped=dropped,
+            kept_inputs=to_ranges(inputs),
+            kept_outputs=to_ranges(outputs),
+        )
 
     @property
     def option(self) -> Option:
         return Option(pattern=self.pattern, density=self.density, parameters=self.parameters)
+
+    @property
+    def layer(self) -> Layer:
+        """The layer as far as a plan knows it: its weight, without calls and counts."""
+        return Layer(
+            name=self.name,
+            kind=self.kind,
+            params=0,
+            macs=0,
+            activation_elements=0,
+            input_shape=(),
+            output_shape=(),
+            weight=self.weight,
+            weight_shape=self.weight_shape,
+            groups=self.groups,
+            is_module=self.is_module,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +133,11 @@ class Plan:
     Attributes:
         layers: every layer that could be thinned out, dense ones too, in order of execution.
         objective: estimated loss; `bound` is what no plan can get below; `gap` = (objective - bound) / |objective|.
+            Both are NaN where nobody looked for the best plan (baselines).
         rounding: how width rounds channel counts: "ceil" or "multiple8".
         profile: name of the profile that gave the times, with the `settings` it was measured under.
-        chosen: layer → connections chosen by the weights (bool, the pattern's units), or for width the kept output
-            channels (int64, ascending). Saved beside the plan as safetensors.
+        chosen: layer → its final connections, in the pattern's units (bool), for every layer whose `selection` is
+            "magnitude", width left out. Saved beside the plan as safetensors.
         network: the analysis that the plan was made from; not saved.
     """
 
