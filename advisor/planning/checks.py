@@ -47,13 +47,14 @@ def check_table(table: CostTable) -> None:
         if len(what) != count:
             raise PlanError(f"cost table: {name} has {len(what)} entries, expected one for each of {count} layers")
     seen: set[str] = set()
-    for layer, options, dense in zip(table.layers, table.options, table.dense, strict=True):
-        labels = [option.label for option in options]
+    for layer, options, dense, needs in zip(table.layers, table.options, table.dense, table.requires, strict=True):
+        # One option may stand for several levels of a width group that leave this layer as it is.
+        labels = [(option.label, pairs) for option, pairs in zip(options, needs, strict=False)]
         if layer in seen:
             raise PlanError(f"cost table: layer {layer!r} appears twice; give each layer one row of options")
         seen.add(layer)
         if len(set(labels)) < len(labels):
-            twice = next(label for label in labels if labels.count(label) > 1)
+            twice = next(label for label in labels if labels.count(label) > 1)[0]
             raise PlanError(f"cost table, layer {layer}: option {twice!r} appears twice")
         if not 0 <= dense < len(options):
             raise PlanError(f"cost table, layer {layer}: no dense option; shares of dense need one (density 1)")

@@ -1,0 +1,106 @@
+"""What each layer may become: candidates of the patterns, and pairs of width levels with what ties them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from advisor.devices.work import WIDTH_LEVELS
+from advisor.errors import PatternError, unknown
+from advisor.patterns.option import DENSE, Option
+from advisor.planning.table import Requirement
+
+if TYPE_CHECKING:
+    from advisor.network import Network
+    from advisor.planning.width import WidthLevels
+
+DEFAULT_PATTERNS = ("channel", "group", "width")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Menu:
+    """Options of every sparsifiable layer, dense first, with the (group, level) pairs that each needs.
+
+    `width` is None where no layer may be narrowed; then nothing is tied.
+    """
+
+    options: Mapping[str, tuple[Option, ...]]
+    requires: Mapping[str, tuple[Requirement, ...]]
+    width: WidthLevels | None = None
+
+
+def menu(
+    network: Network,
+    patterns: Sequence[str],
+    *,
+    rounding: str = "ceil",
+    include_ends: bool = False,
+    levels: Sequence[float] = WIDTH_LEVELS,
+) -> Menu:
+    """Everything that a plan may choose from.
+
+    Raises:
+        PatternError: an unknown pattern or rounding.
+    """
+    from advisor.patterns.candidates import candidates
+
+    names = checked_patterns(patterns)
+    found = candidates(
+        network, tuple(name for name in names if name not in ("width", "dense")), include_ends=include_ends
+    )
+    shared = tied_weights(network)
+    masked = {
+        layer.name: (DENSE,) if layer.name in shared else tuple(found.get(layer.name, (DENSE,)))
+        for layer in network.sparsifiable
+    }
+    return with_width(network, masked, rounding=rounding, levels=levels if "width" in names else ())
+
+
+def with_width(
+    network: Network, masked: Mapping[str, tuple[Option, ...]], *, rounding: str, levels: Sequence[float]
+) -> Menu:
+    """`masked` options and, where `levels` are given, every pair of levels of the width groups beside each layer."""
+    if rounding not in ("ceil", "multiple8"):
+        raise PatternError(unknown("rounding", rounding, ("ceil", "multiple8")))
+    if not levels:
+        free: dict[str, tuple[Requirement, ...]] = {name: ((),) * len(choices) for name, choices in masked.items()}
+        return Menu(options=masked, requires=free)
+    from advisor.planning.width import width_levels
+
+    width = width_levels(network, levels, rounding)
+    sides = {layer.name: layer for layer in width.layers}
+    options = dict(masked)
+    requires: dict[str, tuple[Requirement, ...]] = {name: ((),) * len(choices) for name, choices in masked.items()}
+    for name, layer in sides.items():
+        groups = (layer.inputs, layer.outputs)
+        pairs = {(a, b): option for (a, b), option in layer.options.items() if (a, b) != (0, 0)}
+        at_full: Requirement = _needs(groups, (0, 0))
+        options[name] = (*masked[name], *pairs.values())
+        requires[name] = (*((at_full,) * len(masked[name])), *(_needs(groups, pair) for pair in pairs))
+    return Menu(options=options, requires=requires, width=width if width.groups else None)
+
+
+def _needs(groups: tuple[int | None, int | None], pair: tuple[int, int]) -> Requirement:
+    return tuple(sorted({(group, level) for group, level in zip(groups, pair, strict=True) if group is not None}))
+
+
+def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The patterns' names without repeats, or which one is unknown."""
+    from advisor.patterns.base import pattern_names
+
+    if isinstance(patterns, str):
+        raise PatternError(f"patterns={patterns!r}; expected a list of names, ['channel', 'group']")
+    for name in patterns:
+        if name not in pattern_names():
+            raise PatternError(unknown("pattern", str(name), pattern_names()))
+    if not [name for name in patterns if name != "dense"]:
+        raise PatternError(f"no pattern to choose from; expected one or more of: {', '.join(pattern_names())}")
+    return tuple(dict.fromkeys(patterns))
+
+
+def tied_weights(network: Network) -> frozenset[str]:
+    """Layers whose weight is another layer's too: thinning out one of them would change the other."""
+    owners = Counter(layer.weight for layer in network.sparsifiable)
+    return frozenset(layer.name for layer in network.sparsifiable if owners[layer.weight] > 1)
