@@ -48,7 +48,12 @@ def parse_input(text: str) -> tuple[Shape, ...]:
 
 
 def load_model(
-    spec: str, *, device: str = "meta", input_text: str | None = None, num_classes: int | None = None
+    spec: str,
+    *,
+    device: str = "meta",
+    input_text: str | None = None,
+    num_classes: int | None = None,
+    seed: int | None = None,
 ) -> LoadedModel:
     """Builds a network by name, with random weights.
 
@@ -58,6 +63,7 @@ def load_model(
             "cpu" builds real ones.
         input_text: the example input's shape, `"1x3x224x224"`; the network's own by default.
         num_classes: classes of the classifier, for networks of torchvision, timm and the zoo.
+        seed: of the random weights; torch's own stream, as it stands, by default.
 
     Raises:
         ModelError: unknown name, a file that raises, or a factory that returns no module.
@@ -74,7 +80,8 @@ def load_model(
         build, default = builders[source](name, num_classes)
     else:
         build, default = _factory(spec), None
-    module, own_inputs = _built(spec, build, device)
+    with _seeded(seed):
+        module, own_inputs = _built(spec, build, device)
     shapes = parse_input(input_text) if input_text is not None else None
     target = "meta" if any(p.is_meta for p in module.parameters()) else "cpu"
     if shapes is None and own_inputs is not None:
@@ -84,11 +91,22 @@ def load_model(
         images = shapes if shapes is not None else default
         inputs = ([torch.zeros(shape[-3:], device=target) for shape in images],)
     else:
-        chosen = shapes if shapes is not None else (default or (1, 3, 224, 224),)
-        if chosen and isinstance(chosen[0], int):
+        chosen = shapes if shapes is not None else (default or (1, 3, 224, 224))
+        if isinstance(chosen[0], int):
             chosen = (chosen,)
         inputs = tuple(torch.zeros(shape, device=target) for shape in chosen)
     return LoadedModel(module=module, example_inputs=inputs, name=spec)
+
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Draws from `seed` inside and leaves torch's stream as it was."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def _built(spec: str, build: Callable[[], Any], device: str) -> tuple[torch.nn.Module, tuple[Any, ...] | None]:
@@ -270,9 +288,8 @@ def load_weights(module: torch.nn.Module, path: str | Path) -> None:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ModelError(
-            f"weights {str(path)!r} cannot be read safely: {' '.join(str(error).split())[:160]}; save a plain state dict"
-        ) from error
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(f"weights {str(path)!r} cannot be read safely: {reason}; save a plain state dict") from error
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

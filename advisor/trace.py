@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import operator
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.nn.modules.conv import _ConvNd
-from torch.utils._pytree import tree_iter, tree_map, tree_map_only
+from torch.utils._pytree import tree_iter, tree_map_only
 
 from advisor.counting.layers import build_layers
 from advisor.counting.liveness import peak_activation_bytes
 from advisor.errors import ModelError
-from advisor.network import Network, OpGraph, Ref
-from advisor.recording import GraphBuilder, copies, record
+from advisor.exporting import trace
+from advisor.network import Network, OpGraph
+from advisor.recording import record
 
 
 def analyze(model: torch.nn.Module, example_inputs: Any, *, name: str | None = None) -> Network:
@@ -104,110 +103,34 @@ def evaluation(model: torch.nn.Module) -> Iterator[None]:
             module.training = training
 
 
+class NeedsRealTensors(ModelError):
+    """A network on the meta device whose way through itself depends on numbers that are not there."""
+
+
 def _trace_or_record(model: torch.nn.Module, inputs: tuple[Any, ...], label: str, notes: list[str]) -> OpGraph:
     try:
         return trace(model, inputs)
     except Exception as failure:
+        exported = failure
+    try:
+        graph = record(model, inputs)
+    except Exception as error:
+        reason = one_line(error)
         on_meta = any(t.is_meta for t in (*model.parameters(), *model.buffers()))
-        if on_meta:
-            raise ModelError(
-                f"{label}: cannot be traced on meta tensors ({one_line(failure)}); build it on real tensors instead"
-            ) from failure
-        try:
-            graph = record(model, inputs)
-        except Exception as error:
-            shapes = [tuple(t.shape) for t in tree_iter(inputs) if isinstance(t, torch.Tensor)]
-            raise ModelError(f"{label}: does not run on input {shapes}: {one_line(error)}; check --input") from error
-        notes.append(
-            f"recorded from one real run, since torch.export could not follow it ({one_line(failure, 120)}); "
-            "the counts hold for this very input"
-        )
-        return graph
+        if on_meta and ("meta" in reason or isinstance(error, NotImplementedError)):
+            raise NeedsRealTensors(
+                f"{label}: cannot be traced on meta tensors ({reason}); build it on real ones"
+            ) from error
+        shapes = [tuple(t.shape) for t in tree_iter(inputs) if isinstance(t, torch.Tensor)]
+        raise ModelError(f"{label}: does not run on input {shapes}: {reason}; check --input") from error
+    notes.append(
+        f"recorded from one run, since torch.export could not follow it ({one_line(exported, 120)}); "
+        "the counts hold for this very input"
+    )
+    return graph
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
     """An exception as one line of at most `limit` characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return f"{type(error).__name__}: {text if len(text) <= limit else text[: limit - 1] + '…'}"
-
-
-def trace(model: torch.nn.Module, inputs: tuple[Any, ...]) -> OpGraph:
-    """Exports `model` and returns its operators; composite ones (linear, attention) stay whole.
-
-    Raises:
-        Exception: whatever `torch.export` raises; `analyze` falls back on a recording.
-    """
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        program = torch.export.export(model, inputs, strict=False)
-    builder = GraphBuilder()
-    signature = program.graph_signature
-    origins = {"PARAMETER": "parameter", "BUFFER": "buffer", "USER_INPUT": "input"}
-    kinds = {spec.arg.name: (origins.get(spec.kind.name, "constant"), spec.target) for spec in signature.input_specs}
-    values: dict[torch.fx.Node, Any] = {}
-    given: list[int] = []
-    for node in program.graph.nodes:
-        if node.op != "placeholder":
-            continue
-        tensor = node.meta.get("val")
-        if isinstance(tensor, torch.Tensor):
-            origin, target = kinds.get(node.name, ("constant", None))
-            values[node] = Ref(builder.value(tensor, origin, target))
-            if origin == "input":
-                given.append(values[node].index)
-        else:
-            values[node] = tensor
-    result = _walk(program.graph_module, values, builder, "")
-    outputs = tuple(leaf.index for leaf in tree_iter(result) if isinstance(leaf, Ref))
-    return OpGraph(
-        values=tuple(builder.values), ops=tuple(builder.ops), inputs=tuple(given), outputs=outputs, origin="export"
-    )
-
-
-def _walk(module: torch.fx.GraphModule, values: dict[torch.fx.Node, Any], builder: GraphBuilder, outer: str) -> Any:
-    """Appends the operators of one graph; graphs inside it (no_grad or autocast regions) are inlined."""
-    for node in module.graph.nodes:
-        if node.op == "get_attr":
-            values[node] = _attribute(module, node, builder)
-        elif node.op == "call_function":
-            args, kwargs = tree_map(
-                lambda item: values[item] if isinstance(item, torch.fx.Node) else item, (node.args, node.kwargs)
-            )
-            path = _module_path(node, outer)
-            if node.target is operator.getitem:
-                values[node] = args[0][args[1]]
-            elif any(isinstance(item, torch.fx.GraphModule) for item in args):
-                values[node] = _inline(args, builder, path)
-            else:
-                values[node] = _operator(node, args, kwargs, builder, path)
-        elif node.op == "output":
-            return tree_map(lambda item: values[item] if isinstance(item, torch.fx.Node) else item, node.args[0])
-    return None
-
-
-def _operator(node: torch.fx.Node, args: Any, kwargs: Any, builder: GraphBuilder, path: str) -> Any:
-    result = node.meta.get("val")
-    made = tree_map(lambda t: Ref(builder.value(t, "op")) if isinstance(t, torch.Tensor) else t, result)
-    outputs = tuple(leaf.index for leaf in tree_iter(made) if isinstance(leaf, Ref))
-    if outputs:
-        read = [source.meta.get("val") for source in node.all_input_nodes]
-        builder.op(str(node.target), args, dict(kwargs), outputs, path, copies(read, result))
-    return made
-
-
-def _inline(args: Sequence[Any], builder: GraphBuilder, path: str) -> Any:
-    # wrap_with_set_grad_enabled(flag, graph, *inputs) and wrap_with_autocast(..., graph, *inputs)
-    position = next(i for i, item in enumerate(args) if isinstance(item, torch.fx.GraphModule))
-    inner: torch.fx.GraphModule = args[position]
-    holes = [node for node in inner.graph.nodes if node.op == "placeholder"]
-    return _walk(inner, dict(zip(holes, args[position + 1 :], strict=True)), builder, path)
-
-
-def _attribute(module: torch.fx.GraphModule, node: torch.fx.Node, builder: GraphBuilder) -> Any:
-    found = operator.attrgetter(str(node.target))(module)
-    return Ref(builder.value(found, "constant")) if isinstance(found, torch.Tensor) else found
-
-
-def _module_path(node: torch.fx.Node, outer: str) -> str:
-    stack = node.meta.get("nn_module_stack")
-    return str(next(reversed(stack.values()))[0]) if stack else outer
