@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from advisor.figures.reading import number
-from advisor.figures.theme import base_layout, plan_colour
+from advisor.figures.theme import base_layout, log_axis, plan_colour
 from advisor.figures.wording import axis_title, cost_text
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def accuracy_vs_cost_info(report: Mapping[str, Any], *, cost: str = "macs") -> A
 
 
 def accuracy_vs_cost_plot(info: AccuracyInfo) -> go.Figure:
-    """Means with their intervals, the single runs faint behind; the cost axis is logarithmic over a decade or more."""
+    """Means with their intervals, the single runs faint behind; the cost axis is logarithmic over a wide range."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
@@ -82,7 +82,7 @@ def accuracy_vs_cost_plot(info: AccuracyInfo) -> go.Figure:
             mode="markers",
             x=[point.cost] * len(point.runs),
             y=[100 * accuracy for accuracy in point.runs],
-            marker={"color": colour, "size": 6, "opacity": 0.4},
+            marker={"symbol": "line-ew", "size": 11, "line": {"color": colour, "width": 2}, "opacity": 0.7},
             hovertemplate=f"{point.label}, one run: %{{y:.2f}} %<extra></extra>",
         )
         figure.add_scatter(
@@ -106,12 +106,13 @@ def accuracy_vs_cost_plot(info: AccuracyInfo) -> go.Figure:
             "(%{customdata[1]:.2f} to %{customdata[2]:.2f})<br>%{customdata[0]}<extra></extra>",
         )
     costs = [point.cost for point in info.points if point.cost > 0]
-    wide = len(costs) == len(info.points) and bool(costs) and max(costs) >= 10 * min(costs)
+    wide = len(costs) == len(info.points) and bool(costs) and max(costs) >= 5 * min(costs)
+    axis = log_axis(info.key, min(costs) / 1.25, max(costs) * 1.25) if wide else {}
     origin = "measured" if info.measured else "predicted"
     figure.update_layout(
         **base_layout(
             height=380,
-            xaxis={"title": {"text": f"{axis_title(info.key)}, {origin}"}, "type": "log" if wide else "linear"},
+            xaxis={"title": {"text": f"{axis_title(info.key)}, {origin}"}} | axis,
             yaxis={"title": {"text": "accuracy [%]"}},
         )
     )

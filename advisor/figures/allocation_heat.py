@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllocationInfo:
-    """`densities[p][l]` is what plan p keeps of layer l, None where it does not know that layer; `patterns` likewise."""
+    """`densities[p][l]` is what plan p keeps of layer l, None where it lacks that layer; `patterns` likewise."""
 
     plans: tuple[str, ...]
     layers: tuple[str, ...]
@@ -48,7 +48,15 @@ def allocation_heat_plot(info: AllocationInfo) -> go.Figure:
             zmin=0.0,
             zmax=1.0,
             colorscale=DENSITY_SCALE,
-            colorbar={"title": {"text": "density"}, "thickness": 12, "tickformat": ".0%"},
+            colorbar={
+                "title": {"text": "density"},
+                "thickness": 10,
+                "lenmode": "pixels",
+                "len": 120,
+                "y": 1,
+                "yanchor": "top",
+                "tickformat": ".0%",
+            },
             customdata=[
                 [[layer, pattern] for layer, pattern in zip(info.layers, row, strict=True)] for row in info.patterns
             ],
@@ -61,7 +69,7 @@ def allocation_heat_plot(info: AllocationInfo) -> go.Figure:
     shown = list(range(0, len(info.layers), every))
     figure.update_layout(
         **base_layout(
-            height=130 + 34 * len(info.plans),
+            height=200 + 34 * len(info.plans),
             xaxis={
                 "title": {"text": "layers in order of execution"},
                 "tickvals": shown,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,10 +76,22 @@ def costs_vs_budgets_plot(info: CostsInfo) -> go.Figure:
         x=[100 * share for share in shares],
         width=0.36,
         marker={"color": [OVER if bar.met is False else PLAN for bar in info.bars]},
-        error_x=_error(info),
         customdata=[[cost_text(bar.key, bar.plan), percent(bar.share(bar.plan))] for bar in info.bars],
         hovertemplate="plan %{y}: %{customdata[0]} (%{customdata[1]} of dense)<extra></extra>",
     )
+    uncertain = [bar for bar in info.bars if bar.low is not None and bar.high is not None]
+    if uncertain:
+        figure.add_scatter(
+            name="interval",
+            mode="markers",
+            y=[cost_title(bar.key) for bar in uncertain],
+            x=[100 * bar.share(bar.plan) for bar in uncertain],
+            error_x=_interval(uncertain),
+            marker={"size": 1, "color": TEXT},
+            customdata=[[cost_text(bar.key, bar.low or 0.0), cost_text(bar.key, bar.high or 0.0)] for bar in uncertain],
+            hovertemplate="%{y} between %{customdata[0]} and %{customdata[1]}<extra></extra>",
+            showlegend=False,
+        )
     limited = [bar for bar in info.bars if bar.budget is not None]
     if limited:
         figure.add_scatter(
@@ -114,16 +127,15 @@ def costs_vs_budgets_plot(info: CostsInfo) -> go.Figure:
     return figure
 
 
-def _error(info: CostsInfo) -> dict[str, object]:
+def _interval(bars: Sequence[CostBar]) -> dict[str, object]:
     def reach(bar: CostBar, end: float | None) -> float:
         return 0.0 if end is None else 100 * abs(bar.share(end) - bar.share(bar.plan))
 
     return {
         "type": "data",
         "symmetric": False,
-        "array": [reach(bar, bar.high) for bar in info.bars],
-        "arrayminus": [reach(bar, bar.low) for bar in info.bars],
-        "visible": any(bar.high is not None for bar in info.bars),
+        "array": [reach(bar, bar.high) for bar in bars],
+        "arrayminus": [reach(bar, bar.low) for bar in bars],
         "thickness": 1.6,
         "width": 5,
         "color": TEXT,

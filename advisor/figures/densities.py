@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from advisor.figures.theme import base_layout, pattern_colour
+from advisor.figures.theme import GRID, base_layout, in_order, pattern_colour
 from advisor.figures.wording import percent
 
 if TYPE_CHECKING:
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from advisor.network import Network
     from advisor.plans.plan import Plan
+
+_ROOM = 0.055  # of the figure's width, for one slanted name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ def densities_plot(info: DensitiesInfo) -> go.Figure:
     for bar in info.bars:
         starts.append(position)
         position += bar.share
-    for pattern in dict.fromkeys(bar.pattern for bar in info.bars):
+    for pattern in in_order(bar.pattern for bar in info.bars):
         chosen = [(start, bar) for start, bar in zip(starts, info.bars, strict=True) if bar.pattern == pattern]
         figure.add_bar(
             name=pattern,
@@ -82,24 +84,28 @@ def densities_plot(info: DensitiesInfo) -> go.Figure:
             y=[bar.density for _, bar in chosen],
             width=[100 * bar.share for _, bar in chosen],
             offset=0,
-            marker={"color": pattern_colour(pattern), "line": {"width": 0.6, "color": "rgba(255,255,255,0.7)"}},
+            marker={"color": pattern_colour(pattern), "line": {"width": 0.6, "color": GRID}},
             customdata=[[bar.name, bar.label, percent(bar.share)] for _, bar in chosen],
             hovertemplate=f"<b>%{{customdata[0]}}</b><br>%{{customdata[1]}}<br>%{{customdata[2]}} of dense {info.by}"
             "<extra></extra>",
             showlegend=True,
         )
-    named = [(start, bar) for start, bar in zip(starts, info.bars, strict=True) if bar.share >= 0.03]
-    few = len(named) <= 14
+    named: list[tuple[float, DensityBar]] = []  # as many names as have room
+    for start, bar in zip(starts, info.bars, strict=True):
+        middle = start + bar.share / 2
+        if not named or middle - named[-1][0] >= _ROOM:
+            named.append((middle, bar))
     figure.update_layout(
         **base_layout(
-            height=300,
+            height=330,
             barmode="overlay",
             xaxis={
                 "title": {"text": f"layers in order of execution, as wide as their share of the dense {info.by}"},
                 "range": [0, 100],
-                "tickvals": [100 * (start + bar.share / 2) for start, bar in named],
+                "tickvals": [100 * middle for middle, _ in named],
                 "ticktext": [bar.name for _, bar in named],
-                "tickangle": 0 if few and all(len(bar.name) * 0.75 < 100 * bar.share for _, bar in named) else -40,
+                "tickangle": -35,
+                "tickfont": {"size": 11},
                 "showgrid": False,
             },
             yaxis={"title": {"text": "density (kept share)"}, "range": [0, 1.02], "tickformat": ".0%"},

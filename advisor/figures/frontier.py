@@ -88,7 +88,7 @@ def frontier_plot(info: FrontInfo) -> go.Figure:
         figure.add_vline(
             x=info.budget,
             line={"color": BUDGET, "dash": "dash", "width": 1.5},
-            annotation={"text": "budget", "font": {"color": BUDGET}},
+            annotation={"text": "budget", "font": {"color": BUDGET}, "xshift": 4, "yanchor": "bottom"},
         )
     figure.update_layout(
         **base_layout(

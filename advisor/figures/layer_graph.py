@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import networkx as nx
 
-from advisor.figures.layout import Point, acyclic, place, route
+from advisor.figures.layout import RIGHT_LANES, Placement, Point, acyclic, place, route
 from advisor.figures.theme import DENSITY_SCALE, LINE, TEXT, base_layout
 from advisor.figures.wording import big, percent
 
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from advisor.network import Network
     from advisor.plans.plan import Plan
 
-_FEW_LANES = 9  # up to this many lanes every node has its name beside it
+_PIXELS = 940  # the width that names are fitted to
+_LETTER = 5.6  # pixels of one letter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class GraphNode:
     """One layer, or one place where branches meet.
 
     `x`, `y` are in lanes and rows, y downwards. `density` is None for what no plan can thin out, 1 for a dense layer.
-    `share` is of the network's MACs. `joined` are the norms drawn together with this layer.
+    `macs` and `share` (of the network's) are of this one use of the layer. `joined` are the norms drawn together with this layer.
     """
 
     name: str
@@ -39,7 +39,7 @@ class GraphNode:
     share: float
     params: int
     output_shape: tuple[int, ...]
-    named: bool  # whether there is room for its name
+    label: Literal["left", "right"] | None  # the side that has room for its name
     joined: tuple[str, ...] = ()
 
 
@@ -65,17 +65,17 @@ class LayerGraphInfo:
 
 def layer_graph_info(network: Network, plan: Plan | None = None) -> LayerGraphInfo:
     """The network's graph laid out by topological generations; norms are drawn with the layer they belong to."""
+    graph, joined = _without_norms(network)
+    placement = place(acyclic(graph))
+    beside = _labels(placement)
     layers = {layer.name: layer for layer in network.layers}
     chosen = {layer.name: layer for layer in plan.layers} if plan is not None else {}
-    graph, joined = _without_norms(network)
-    flow = acyclic(graph)
-    placement = place(flow)
-    crowd = Counter(placement.generation.values())
     nodes = []
-    for name in graph:
-        layer, choice = layers.get(name), chosen.get(name)
-        x, y = placement.positions[name]
+    for name, (x, y) in ((name, placement.positions[name]) for name in graph):
+        owner = graph.nodes[name].get("of", name)  # a later use of a layer is a node of its own
+        layer, choice = layers.get(owner), chosen.get(owner)
         thinnable = layer is not None and layer.weight is not None
+        macs = layer.macs // max(len(layer.calls), 1) if layer is not None else 0
         nodes.append(
             GraphNode(
                 name=name,
@@ -84,32 +84,46 @@ def layer_graph_info(network: Network, plan: Plan | None = None) -> LayerGraphIn
                 y=y,
                 density=choice.density if choice is not None else (1.0 if thinnable else None),
                 option=choice.option.label if choice is not None else ("dense" if thinnable else ""),
-                macs=layer.macs if layer is not None else 0,
-                share=layer.macs / network.macs if layer is not None and network.macs else 0.0,
-                params=layer.params if layer is not None else 0,
+                macs=macs,
+                share=macs / network.macs if network.macs else 0.0,
+                params=layer.params if layer is not None and owner == name else 0,
                 output_shape=layer.output_shape if layer is not None else (),
-                named=placement.width <= _FEW_LANES or crowd[placement.generation[name]] == 1,
+                label=beside.get(name),
                 joined=tuple(joined.get(name, ())),
             )
         )
     edges = tuple(GraphEdge(source=a, target=b, path=route(a, b, placement)) for a, b in graph.edges if a != b)
     return LayerGraphInfo(
-        nodes=tuple(nodes),
-        edges=edges,
-        columns=len(placement.breaks),
-        rows=placement.rows,
-        width=placement.width,
+        nodes=tuple(nodes), edges=edges, columns=len(placement.breaks), rows=placement.rows, width=placement.width
     )
+
+
+def _labels(placement: Placement) -> dict[str, Literal["left", "right"]]:
+    """Which names have room beside their node: the last of every generation, both where there are never more."""
+    beside: dict[str, Literal["left", "right"]] = {}
+    for row in _rows(placement):
+        if len(row) == 2 and placement.lanes == 2:
+            beside[row[0]] = "left"
+        beside[row[-1]] = "right"
+    return beside
+
+
+def _rows(placement: Placement) -> list[list[str]]:
+    """The names of each generation, from left to right."""
+    rows: dict[int, list[str]] = {}
+    for name, generation in placement.generation.items():
+        rows.setdefault(generation, []).append(name)
+    return [sorted(names, key=lambda name: placement.positions[name]) for names in rows.values()]
 
 
 def _without_norms(network: Network) -> tuple[nx.DiGraph[str], dict[str, list[str]]]:
     """The graph with every norm folded into the one layer before it, or else the one after it; and who took whom in."""
-    graph = nx.DiGraph(network.graph)
+    graph: nx.DiGraph[str] = nx.DiGraph(network.graph)
     joined: dict[str, list[str]] = {}
-    for layer in network.layers:
-        if layer.macs or not layer.kind.endswith("norm") or layer.name not in graph:
+    for name, kind in [(name, data.get("kind", "")) for name, data in graph.nodes(data=True)]:
+        if not kind.endswith("norm"):
             continue
-        before, after = list(graph.predecessors(layer.name)), list(graph.successors(layer.name))
+        before, after = list(graph.predecessors(name)), list(graph.successors(name))
         if len(before) == 1 and graph.out_degree(before[0]) == 1:
             host = before[0]
             graph.add_edges_from((host, target) for target in after)
@@ -118,10 +132,9 @@ def _without_norms(network: Network) -> tuple[nx.DiGraph[str], dict[str, list[st
             graph.add_edges_from((source, host) for source in before)
         else:
             continue
-        if host == layer.name:
-            continue
-        graph.remove_node(layer.name)
-        joined.setdefault(host, []).append(layer.name)
+        if host != name:
+            graph.remove_node(name)
+            joined.setdefault(host, []).append(name)
     return graph, joined
 
 
@@ -139,22 +152,24 @@ def layer_graph_plot(info: LayerGraphInfo) -> go.Figure:
         x=xs,
         y=ys,
         mode="lines",
-        line={"color": LINE, "width": 1.2, "shape": "linear"},
+        line={"color": LINE, "width": 1.2 if len(info.edges) < 300 else 0.5},
         hoverinfo="skip",
         showlegend=False,
     )
     thin = [node for node in info.nodes if node.density is not None]
     rest = [node for node in info.nodes if node.density is None]
     largest = max((node.share for node in thin), default=0.0) or 1.0
-    small = info.rows > 16 or info.width > _FEW_LANES
+    small = info.rows > 16 or info.width > 9
+    letters = int((RIGHT_LANES * _PIXELS / max(info.width, 4.0) - 42) / _LETTER)
     most = 17.0 if small else 24.0
     for nodes, marker in (
-        (rest, {"symbol": "square", "size": 6 if small else 8, "color": "rgba(128,138,150,0.9)"}),
+        (rest, {"symbol": "square", "size": 6 if small else 8, "color": "#9aa3ad", "opacity": 1.0}),
         (
             thin,
             {
                 "size": [7 + (most - 7) * (node.share / largest) ** 0.5 for node in thin],
                 "color": [node.density for node in thin],
+                "opacity": 1.0,
                 "cmin": 0.0,
                 "cmax": 1.0,
                 "colorscale": DENSITY_SCALE,
@@ -179,8 +194,8 @@ def layer_graph_plot(info: LayerGraphInfo) -> go.Figure:
             x=[node.x for node in nodes],
             y=[node.y for node in nodes],
             mode="markers+text",
-            text=[_short(node) if node.named else "" for node in nodes],
-            textposition="middle right",
+            text=[_text(node, letters) for node in nodes],
+            textposition=[f"middle {node.label or 'right'}" for node in nodes],
             textfont={"size": 10 if small else 12, "color": TEXT},
             marker=marker,
             customdata=[_hover(node) for node in nodes],
@@ -190,18 +205,21 @@ def layer_graph_plot(info: LayerGraphInfo) -> go.Figure:
     hidden = {"visible": False, "showgrid": False}
     figure.update_layout(
         **base_layout(
-            height=int(min(max(70 + 29 * info.rows, 300), 820)),
-            xaxis=hidden | {"range": [-0.8, max(info.width - 0.4, 3.0)]},
-            yaxis=hidden | {"range": [info.rows - 0.2, -1.0]},
-            margin={"t": 54},
+            height=int(min(max(70 + 29 * info.rows, 300), 860)),
+            xaxis=hidden | {"range": [0.0, max(info.width, 4.0)]},
+            yaxis=hidden | {"range": [info.rows - 0.4, -0.8]},
+            margin={"t": 46},
         )
     )
     return figure
 
 
-def _short(node: GraphNode) -> str:
-    name = node.name if len(node.name) <= 26 else "…" + node.name[-25:]
-    return f" {name}" if node.density is None or node.density >= 1 else f" {name} <b>{100 * node.density:.0f}%</b>"
+def _text(node: GraphNode, letters: int) -> str:
+    """The end of the name, as much of it as fits, and the density where the layer is thinned out."""
+    if node.label is None or letters < 8:
+        return ""
+    name = node.name if len(node.name) <= letters else "…" + node.name[1 - letters :]
+    return f" {name} " if node.density is None or node.density >= 1 else f" {name} <b>{100 * node.density:.0f}%</b> "
 
 
 def _hover(node: GraphNode) -> str:

@@ -9,7 +9,9 @@ from itertools import pairwise
 import networkx as nx
 
 ROWS = 24  # generations in one column; a longer network goes on at the top of the next column
-_REACH = 5  # a column may end this many generations early where fewer edges are cut
+COLUMNS = 5  # no more than these side by side: then the columns grow
+_REACH = 5  # a column may end this many generations early where fewer nodes have edges across
+LEFT_LANES, RIGHT_LANES = 2.1, 2.6  # room for names on the sides of a column
 _SIDE = 0.34  # how far beside the nodes a long edge passes
 Point = tuple[float, float]
 
@@ -23,6 +25,8 @@ class Placement:
     breaks: tuple[int, ...]
     rows: int
     width: float
+    gaps: tuple[float, ...]  # x of the free strip before each column but the first
+    lanes: int  # most nodes side by side in one generation
 
 
 def acyclic(graph: nx.DiGraph[str]) -> nx.DiGraph[str]:
@@ -34,19 +38,21 @@ def acyclic(graph: nx.DiGraph[str]) -> nx.DiGraph[str]:
     return result
 
 
-def place(graph: nx.DiGraph[str], *, label_lanes: float = 2.4) -> Placement:
+def place(graph: nx.DiGraph[str]) -> Placement:
     """Places an acyclic graph: nodes near the mean of those that feed them, one lane apart at least.
 
     Args:
         graph: acyclic.
-        label_lanes: room for the names beside a column, in lanes.
     """
     generations = [list(nodes) for nodes in nx.topological_generations(graph)]
     generation = {name: row for row, nodes in enumerate(generations) for name in nodes}
     breaks = _breaks(graph, generation, len(generations))
     positions: dict[str, Point] = {}
-    left = 0.0
+    lanes = max((len(nodes) for nodes in generations), default=0)
+    before = LEFT_LANES if lanes == 2 else 0.9
+    left = before
     rows = 0
+    gaps: list[float] = []
     for start, end in pairwise((*breaks, len(generations))):
         local: dict[str, float] = {}
         for row in range(start, end):
@@ -54,9 +60,18 @@ def place(graph: nx.DiGraph[str], *, label_lanes: float = 2.4) -> Placement:
         low, high = min(local.values(), default=0.0), max(local.values(), default=0.0)
         for name, x in local.items():
             positions[name] = (left + x - low, float(generation[name] - start))
-        left += high - low + label_lanes
+        gaps.append(left + high - low + RIGHT_LANES)
+        left = gaps[-1] + before
         rows = max(rows, end - start)
-    return Placement(positions=positions, generation=generation, breaks=breaks, rows=rows, width=left)
+    return Placement(
+        positions=positions,
+        generation=generation,
+        breaks=breaks,
+        rows=rows,
+        width=left - before,
+        gaps=tuple(gaps[:-1]),
+        lanes=lanes,
+    )
 
 
 def _spread(graph: nx.DiGraph[str], nodes: Sequence[str], known: dict[str, float]) -> dict[str, float]:
@@ -74,12 +89,14 @@ def _spread(graph: nx.DiGraph[str], nodes: Sequence[str], known: dict[str, float
 
 
 def _breaks(graph: nx.DiGraph[str], generation: dict[str, int], count: int) -> tuple[int, ...]:
-    """Where the columns start: about evenly, moved up to where the fewest edges are cut."""
+    """Where the columns start: about evenly, moved up to where the fewest nodes have edges across."""
+    # Counted by their sources: the two edges that leave one join belong together.
     crossing = [0] * (count + 1)
-    for source, target in graph.edges:
-        for row in range(generation[source] + 1, generation[target] + 1):
+    for source in graph:
+        last = max((generation[target] for target in graph.successors(source)), default=generation[source])
+        for row in range(generation[source] + 1, last + 1):
             crossing[row] += 1
-    columns = max(1, -(-count // ROWS))
+    columns = min(max(1, -(-count // ROWS)), COLUMNS)
     breaks = [0]
     for column in range(1, columns):
         aim = breaks[-1] + -(-(count - breaks[-1]) // (columns - column + 1))
@@ -95,9 +112,13 @@ def route(source: str, target: str, placement: Placement) -> tuple[Point, ...]:
     from_column, to_column = _column(from_row, placement), _column(to_row, placement)
     if from_column != to_column:
         # Down, up through the gap between the columns, and in from above.
-        gap = b[0] - 0.9 if to_column > from_column else b[0] + 0.9
-        bottom, top = a[1] + 0.55, b[1] - 0.6
-        return (a, (a[0], bottom), (gap, bottom), (gap, top), (b[0], top), b)
+        gap = placement.gaps[max(from_column, to_column) - 1]
+        bottom, top = a[1] + 0.5, -0.7
+        way: tuple[Point, ...] = (a, (a[0], bottom), (gap, bottom), (gap, top))
+        if b[1] < 1:
+            return (*way, (b[0], top), b)
+        side = b[0] - _SIDE
+        return (*way, (side, top), (side, b[1] - 0.7), b)
     if to_row <= from_row:  # back to a layer that is used again
         side = max(a[0], b[0]) + _SIDE
         return (a, (side, a[1]), (side, b[1]), b)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from advisor.figures.reading import number
-from advisor.figures.theme import DENSE, LINE, TEXT, base_layout, plan_colour
+from advisor.figures.theme import DENSE, LINE, TEXT, base_layout, log_axis, plan_colour
 from advisor.figures.wording import axis_title, cost_text, percent
 
 if TYPE_CHECKING:
@@ -76,10 +76,16 @@ def predicted_vs_measured_plot(info: PredictedInfo) -> go.Figure:
     ends = [
         value
         for pair in info.pairs
-        for value in (pair.predicted, pair.measured, pair.predicted_high, pair.measured_high)
+        for value in (
+            *(pair.predicted, pair.predicted_low, pair.predicted_high),
+            *(pair.measured, pair.measured_low, pair.measured_high),
+        )
         if value is not None
     ]
-    reach = [0.0, 1.08 * max(ends, default=1.0)]
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    wide = low > 0 and high >= 5 * low
+    reach = [low / 1.2, high * 1.2] if wide else [0.0, 1.08 * high]
+    axis = log_axis(info.key, *reach) if wide else {"range": reach}
     figure.add_scatter(
         x=reach, y=reach, mode="lines", name="as promised", line={"color": LINE, "dash": "dot"}, hoverinfo="skip"
     )
@@ -102,8 +108,8 @@ def predicted_vs_measured_plot(info: PredictedInfo) -> go.Figure:
     figure.update_layout(
         **base_layout(
             height=380,
-            xaxis={"title": {"text": f"predicted {axis_title(info.key).lower()}"}, "range": reach},
-            yaxis={"title": {"text": f"measured {axis_title(info.key).lower()}"}, "range": reach},
+            xaxis={"title": {"text": f"predicted {axis_title(info.key).lower()}"}} | axis,
+            yaxis={"title": {"text": f"measured {axis_title(info.key).lower()}"}} | axis,
         )
     )
     if not info.pairs:

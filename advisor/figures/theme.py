@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Iterable
 from typing import Any
+
+from advisor.figures.wording import cost_text
 
 # Okabe and Ito (2008), "Color Universal Design"; dense is the grey that everything stands out from.
 PATTERN_COLOURS = {
@@ -33,6 +38,12 @@ def pattern_colour(pattern: str) -> str:
     return PATTERN_COLOURS.get(pattern, "#7f7f7f")
 
 
+def in_order(patterns: Iterable[str]) -> list[str]:
+    """Distinct patterns in the order of the legend, which is the same in every figure."""
+    known = list(PATTERN_COLOURS)
+    return sorted(set(patterns), key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
 def plan_colour(label: str, position: int) -> str:
     """The colour of a plan in a comparison: dense is grey and the plan itself blue in every figure."""
     fixed = {"dense": DENSE, "plan": PLAN, "uniform": "#e69f00", "erk": "#009e73", "width": "#cc79a7"}
@@ -48,9 +59,10 @@ def base_layout(*, height: int, **more: Any) -> dict[str, Any]:
         "ticks": "outside",
         "tickcolor": LINE,
         "automargin": True,
-        "title": {"standoff": 10},
+        "title": {"standoff": 10, "font": {"size": 13}},
     }
     layout: dict[str, Any] = {
+        "template": "none",
         "height": height,
         "margin": {"l": 8, "r": 16, "t": 34, "b": 8},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -69,6 +81,18 @@ def base_layout(*, height: int, **more: Any) -> dict[str, Any]:
         "yaxis": axis,
     }
     return _merged(layout, more)
+
+
+def log_axis(key: str, low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis from `low` to `high` (> 0) with ticks at 1, 2 and 5, written with the cost's unit."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5) if low <= step * 10.0**decade <= high]
+    return {
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": ticks,
+        "ticktext": [re.sub(r"\.0+\b", "", cost_text(key, tick)) for tick in ticks],
+    }
 
 
 def _merged(base: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:

@@ -66,9 +66,6 @@ def percent(share: float) -> str:
 
 def _three(number: float) -> str:
     """Three significant digits, without an exponent for ordinary sizes and without losing whole digits."""
-    size = abs(number)
-    if size >= 100 or size == 0:
+    if number == 0 or abs(number) >= 99.95:
         return f"{number:.0f}"
-    if size >= 10:
-        return f"{number:.1f}"
-    return f"{number:.2f}" if size >= 1 else f"{number:.3g}"
+    return f"{number:#.3g}"
