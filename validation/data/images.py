@@ -25,7 +25,9 @@ class Images(Protocol):
 class InMemory:
     """Images held as bytes. A batch is one gather and one scaling: no workers, no copies between processes."""
 
-    def __init__(self, images: torch.Tensor, labels: torch.Tensor, *, mean: float | list[float], std: float | list[float]):
+    def __init__(
+        self, images: torch.Tensor, labels: torch.Tensor, *, mean: float | list[float], std: float | list[float]
+    ):
         """
         Args:
             images: `N C H W` uint8.

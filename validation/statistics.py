@@ -1,0 +1,101 @@
+"""What a few seeds allow one to say, and no more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """A mean over seeds. `low` and `high` are None where one value (or none) allows no interval."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    count: int
+
+    @property
+    def text(self) -> str:
+        """ "0.877 ± 0.012", or the mean and that it stands alone."""
+        if self.low is None or self.high is None:
+            return f"{self.mean:.3f} (one seed, no interval)"
+        return f"{self.mean:.3f} ± {(self.high - self.low) / 2:.3f}"
+
+
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
+    """Student's t interval of the mean: the values are taken as independent and normal with unknown spread.
+
+    Args:
+        values: one or more finite numbers, one per seed.
+    """
+    from scipy.stats import t
+
+    count = len(values)
+    mean = math.fsum(values) / count
+    if count < 2:
+        return Mean(mean=mean, low=None, high=None, count=count)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
+    half = float(t.ppf((1 + confidence) / 2, count - 1)) * math.sqrt(variance / count)
+    return Mean(mean=mean, low=mean - half, high=mean + half, count=count)
+
+
+def paired(values: Mapping[int, float], reference: Mapping[int, float], confidence: float = CONFIDENCE) -> Mean | None:
+    """The mean difference values - reference over the seeds both have; None where they share none.
+
+    Runs of one seed share initial weights and batches, so that luck common to both cancels.
+    """
+    shared = sorted(values.keys() & reference.keys())
+    return mean_interval([values[seed] - reference[seed] for seed in shared], confidence) if shared else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Mean differences between plans that were run on the same seeds.
+
+    Attributes:
+        means: plan → mean over the seeds that all of them finished.
+        margin: two means that differ by more than this are told apart with `confidence`, whichever two they are;
+            None where the runs allow no such statement.
+        seeds: how many seeds all plans finished.
+    """
+
+    means: Mapping[str, float]
+    margin: float | None
+    seeds: int
+
+    def apart(self, one: str, other: str) -> bool:
+        """Whether the runs tell the two apart."""
+        return self.margin is not None and abs(self.means[one] - self.means[other]) > self.margin
+
+
+def compare(values: Mapping[str, Mapping[int, float]], confidence: float = CONFIDENCE) -> Comparison:
+    """All pairs of plans at once, by Tukey's range test in the randomised block design (plans x seeds).
+
+    value[plan, seed] = plan + seed + noise; the noise's variance is pooled over all plans, with (P-1)(S-1) degrees of
+    freedom, so that two seeds of five plans already say something. With P plans the margin is q sqrt(variance / S),
+    q the studentised range's quantile (Tukey 1949): it holds for the best of several plans, not just for one pair
+    chosen beforehand.
+
+    Args:
+        values: plan → seed → value. Only seeds that every plan has are used.
+    """
+    plans = list(values)
+    shared = sorted(set.intersection(*(set(values[plan]) for plan in plans))) if plans else []
+    count = len(shared)
+    if not count:
+        return Comparison(means={}, margin=None, seeds=0)
+    means = {plan: math.fsum(values[plan][seed] for seed in shared) / count for plan in plans}
+    if count < 2 or len(plans) < 2:
+        return Comparison(means=means, margin=None, seeds=count)
+    from scipy.stats import studentized_range
+
+    grand = math.fsum(means.values()) / len(plans)
+    luck = {seed: math.fsum(values[plan][seed] for plan in plans) / len(plans) - grand for seed in shared}
+    freedom = (len(plans) - 1) * (count - 1)
+    noise = math.fsum((values[plan][seed] - means[plan] - luck[seed]) ** 2 for plan in plans for seed in shared)
+    quantile = float(studentized_range.ppf(confidence, len(plans), freedom))
+    return Comparison(means=means, margin=quantile * math.sqrt(noise / freedom / count), seeds=count)
