@@ -26,7 +26,7 @@ class GraphNode:
     """One layer, or one place where branches meet.
 
     `x`, `y` are in lanes and rows, y downwards. `density` is None for what no plan can thin out, 1 for a dense layer.
-    `macs` and `share` (of the network's) are of this one use of the layer. `joined` are the norms drawn together with this layer.
+    `macs` and `share` (of the network's) are of this one use of the layer. `joined` are the norms drawn with it.
     """
 
     name: str
