@@ -130,7 +130,9 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.
         journal.append(WHOLE)
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
-            with pytest.raises(ProfileError, match="No space left on device; what was measured so far is kept") as caught:
+            with pytest.raises(
+                ProfileError, match="No space left on device; what was measured so far is kept"
+            ) as caught:
                 journal.append(record())
     assert "\n" not in str(caught.value)
     with Journal(path, HEADER) as journal:
