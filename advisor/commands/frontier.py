@@ -24,7 +24,7 @@ from advisor.commands.options import (
 @click.option("--points", default=20, show_default=True, type=click.IntRange(min=2, max=1000))
 @profile_option
 @patterns_option
-@click.option("--sensitivity", default="erk", show_default=True, metavar="S")
+@click.option("--sensitivity", default="erk", show_default=True, metavar="erk|uniform")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @ends_option
 @input_option
@@ -49,6 +49,7 @@ def frontier(
     """
     from advisor.commands.network import open_network
     from advisor.devices.profile import load_profile
+    from advisor.planning.budgets import cost_text
     from advisor.planning.frontier import frontier as trace_front
 
     network = open_network(model, input_text)
@@ -63,11 +64,14 @@ def frontier(
         include_ends=include_ends,
     )
     rows = [
-        [f"{point.cost:.6g}", f"{100 * point.cost / front.dense:.1f} %", f"{point.loss:.5g}", f"{100 * point.gap:.3f} %",
-         "knee" if point.knee else ""]
+        [
+            cost_text(cost, point.cost),
+            f"{100 * point.cost / front.dense:.1f} %",
+            f"{point.loss:.5g}",
+            f"{100 * point.gap:.3f} %",
+            "knee" if point.knee else "",
+        ]
         for point in front.points
-    ]  # fmt: skip
-    text = table(
-        [f"{cost} ({front.unit})" if front.unit else cost, "of dense", "loss", "gap", ""], rows, right=(0, 1, 2, 3)
-    )
-    return front.to_json(), text
+    ]
+    text = table([cost, "of dense", "loss", "gap", ""], rows, right=(0, 1, 2, 3))
+    return front.to_json(), "\n".join([text, *(f"note: {note}" for note in front.notes)])

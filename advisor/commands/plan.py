@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advisor.commands.options import (
-    big,
     ends_option,
     input_option,
     json_option,
@@ -17,9 +16,13 @@ from advisor.commands.options import (
     split_names,
     table,
 )
+from advisor.errors import PlanError
 
 if TYPE_CHECKING:
+    from advisor.network import Network
     from advisor.plans.plan import Plan
+
+_UNTRAINED = ("torchvision", "timm", "zoo")  # built without downloads, so with random weights
 
 
 @click.command()
@@ -29,9 +32,15 @@ if TYPE_CHECKING:
 )
 @profile_option
 @patterns_option
-@click.option("--sensitivity", default="erk", show_default=True, metavar="S", help="What a missing connection costs.")
+@click.option(
+    "--sensitivity",
+    default="erk",
+    show_default=True,
+    metavar="erk|uniform|magnitude",
+    help="What a missing connection costs.",
+)
 @click.option("--selection", default="random", show_default=True, metavar="random|magnitude", help="Which connections.")
-@click.option("--weights", metavar="FILE", help="Trained weights, for magnitude and taylor.")
+@click.option("--weights", metavar="FILE", help="Trained weights, for magnitude.")
 @click.option("--exchange", metavar="REPORT", help="A validation's report.json: its exchange rates between patterns.")
 @click.option("--rounding", default="ceil", show_default=True, metavar="ceil|multiple8", help="How width rounds.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
@@ -67,19 +76,18 @@ def plan(
     Examples
       advisor plan torchvision:resnet50 --budget macs=30% --out plan.json
       advisor plan torchvision:resnet50 --profile r50.json --budget latency=60% --budget params=50% --out plan.json
-      advisor plan my_net.py:build --weights net.pt --selection magnitude --sensitivity taylor --budget params=20%
+      advisor plan my_net.py:build --weights net.pt --selection magnitude --budget params=20%
     """
-    from advisor.commands.network import open_network
     from advisor.devices.profile import load_profile
     from advisor.planning.budgets import parse_budgets
     from advisor.planning.make import load_exchange
     from advisor.planning.make import plan as make
 
     wanted = parse_budgets(budgets)
-    network = open_network(model, input_text, weights=weights)
+    profile = load_profile(profile_name) if profile_name else None
     made = make(
-        network,
-        profile=load_profile(profile_name) if profile_name else None,
+        _open(model, input_text, weights, needed="magnitude" in (sensitivity, selection)),
+        profile=profile,
         budgets=wanted,
         patterns=split_names(patterns),
         sensitivity=sensitivity,
@@ -97,13 +105,30 @@ def plan(
     return made.to_json(), text + (f"\nwrote {out}" if out else "")
 
 
+def _open(model: str, input_text: str | None, weights: str | None, *, needed: bool) -> Network:
+    """The network, with real weights where they are `needed`: the user's file's, or those that the factory gives."""
+    from advisor.commands.network import open_network
+
+    if needed and weights is None and model.partition(":")[0] in _UNTRAINED:
+        raise PlanError(
+            f"{model} comes without trained weights, and magnitude ranks weights; give --weights FILE, or leave "
+            "--sensitivity and --selection at erk and random"
+        )
+    return open_network(model, input_text, weights=weights, device="cpu" if needed else "meta")
+
+
 def plan_text(plan: Plan) -> str:
     """Costs against budgets, then the layers that are not dense, then how good the answer is."""
+    from advisor.planning.budgets import cost_text
+
     rows = []
     for key, line in plan.costs.items():
         share = f"{100 * line.plan / line.dense:.1f} %" if line.dense else ""
-        budget = f"{_cost(key, line.budget)}" if line.budget is not None else ""
-        rows.append([key, _cost(key, line.dense), _cost(key, line.plan), share, budget])
+        budget = cost_text(key, line.budget) if line.budget is not None else ""
+        spread = f"{line.low:.4g} to {line.high:.4g}" if line.low is not None and line.high is not None else ""
+        rows.append([key, cost_text(key, line.dense), cost_text(key, line.plan), share, budget, spread])
+    if not any(row[-1] for row in rows):
+        rows = [row[:-1] for row in rows]
     layers = [
         [layer.name, layer.pattern, f"{layer.density:.4g}", " ".join(f"{k}={v}" for k, v in layer.parameters.items())]
         for layer in plan.layers
@@ -111,7 +136,7 @@ def plan_text(plan: Plan) -> str:
     ]
     dense = len(plan.layers) - len(layers)
     parts = [
-        table(["cost", "dense", "plan", "share", "budget"], rows, right=(1, 2, 3, 4)),
+        table(["cost", "dense", "plan", "share", "budget", "interval"][: len(rows[0])], rows, right=(1, 2, 3, 4)),
         "",
         table(["layer", "pattern", "density", ""], layers, right=(2,)) if layers else "every layer stays dense",
         f"{dense} of {len(plan.layers)} layers stay dense" if layers and dense else "",
@@ -120,13 +145,3 @@ def plan_text(plan: Plan) -> str:
     ]
     parts += [f"note: {note}" for note in plan.notes]
     return "\n".join(part for part in parts if part is not None)
-
-
-def _cost(key: str, value: float) -> str:
-    if key in ("latency", "training_latency"):
-        return f"{value:.3f} ms"
-    if key in ("weight_memory", "peak_memory"):
-        return f"{big(value)}B"
-    if key == "energy":
-        return f"{value:.4g} mJ"
-    return big(value)
