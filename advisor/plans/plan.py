@@ -28,13 +28,14 @@ class PlanLayer:
 
     Attributes:
         density: what was asked for; the pattern rounds it.
-        seed: of this layer's draw (32 bits). Where `selection` is "magnitude" the plan's `chosen` connections count.
+        seed: of this layer's draw (32 bits).
+        selection: "magnitude": the connections were chosen by the weights and stand in the plan's `chosen`.
         parameters: the pattern's own, as in `Option`.
         weight: dotted name of the weight parameter; `weight_shape` as it is stored.
         kind: as in `Layer`; it says how a weight is stored. Left out: a plain convolution or linear layer.
         is_module: as in `Layer`; False where others use the weight.
-        rewired: (row, input given up, input taken) of each connection that the repair of dead channels moved, in order.
-        dropped: output rows that the repair emptied.
+        rewired: what the repair of dead channels then moved, in order: (row, input given up, input taken).
+        dropped: output rows that it emptied.
         kept_inputs: width: the channels that stay, over all groups; `kept_outputs` likewise.
     """
 
@@ -94,6 +95,11 @@ class PlanLayer:
         )
 
     @property
+    def is_chosen(self) -> bool:
+        """Whether its connections stand in the plan's `chosen`, since weights and no seed picked them."""
+        return self.selection == "magnitude" and self.pattern not in ("dense", "width")
+
+    @property
     def option(self) -> Option:
         return Option(pattern=self.pattern, density=self.density, parameters=self.parameters)
 
@@ -136,8 +142,8 @@ class Plan:
             Both are NaN where nobody looked for the best plan (baselines).
         rounding: how width rounds channel counts: "ceil" or "multiple8".
         profile: name of the profile that gave the times, with the `settings` it was measured under.
-        chosen: layer → its final connections, in the pattern's units (bool), for every layer whose `selection` is
-            "magnitude", width left out. Saved beside the plan as safetensors.
+        chosen: layer → connections in the pattern's units (bool), before the repair of dead channels, for every
+            masked layer whose `selection` is "magnitude". Saved beside the plan as safetensors.
         network: the analysis that the plan was made from; not saved.
     """
 

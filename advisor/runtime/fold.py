@@ -53,6 +53,11 @@ def fold(module: nn.Module, network: Network | None = None) -> nn.Module:
     return folded
 
 
+def has_norms(module: nn.Module) -> bool:
+    """Whether there is anything that `fold` could fold."""
+    return any(isinstance(child, _BatchNorm) or _is_frozen(child) for child in module.modules())
+
+
 def _pairs_from_ops(module: nn.Module, network: Network) -> Iterator[tuple[nn.Module, nn.Module]]:
     """(layer, norm) where the norm alone reads what the layer made, and each runs once."""
     modules = dict(module.named_modules(remove_duplicate=False))

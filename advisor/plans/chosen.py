@@ -1,0 +1,90 @@
+"""Connections that trained weights chose: a safetensors file beside the plan, known by its SHA-256."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from advisor.errors import PlanError
+from advisor.network import Shape
+from advisor.patterns.base import pattern
+from advisor.plans.plan import Plan, PlanLayer
+
+_HEADER_BYTES = 100 * 1024 * 1024  # what safetensors itself allows for names and shapes
+
+
+def connections_bytes(chosen: Mapping[str, np.ndarray]) -> tuple[bytes, str]:
+    """The file's content and its SHA-256; the same for equal connections."""
+    data = save({name: np.ascontiguousarray(chosen[name]) for name in sorted(chosen)})
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def read_connections(plan: Plan, place: Path, name: str, sha256: str) -> Plan:
+    """The plan with its chosen connections.
+
+    Args:
+        plan: read from the file `place`.
+        name: of the file in the same folder.
+        sha256: of its content.
+
+    Raises:
+        PlanError: not a bare file name, missing, another content, or not the connections that the plan needs.
+    """
+    label = f"plan {place}"
+    if name != Path(name).name or name in ("", ".", "..") or "\\" in name or ":" in name or "\0" in name:
+        raise PlanError(f"{label}: connections file {name[:100]!r} is not a bare file name beside the plan")
+    layers = {layer.name: layer for layer in plan.layers if layer.is_chosen}
+    needed = sum(prod(_shape(layer)) for layer in layers.values())
+    data = _read(place.parent / name, needed + _HEADER_BYTES, label)
+    if (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise PlanError(
+            f"{label}: {name} has SHA-256 {found[:12]}…, the plan was written with {sha256[:12]}…; "
+            "restore the file or make the plan anew"
+        )
+    try:
+        chosen = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise PlanError(f"{label}: {name} is no safetensors file: {' '.join(str(error).split())[:200]}") from error
+    return dataclasses.replace(plan, chosen=_fitting(chosen, layers, f"{label}: {name}"))
+
+
+def _read(path: Path, limit: int, label: str) -> bytes:
+    try:
+        if not path.is_file():
+            raise PlanError(f"{label}: its connections file {path.name} is not beside it; copy both files together")
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file system can spell
+        raise PlanError(f"{label}: cannot read {path.name!r}: {' '.join(str(error).split())}") from error
+    if len(data) > limit:
+        raise PlanError(f"{label}: {path.name} is larger than the {limit:,} bytes that the plan's layers need")
+    return data
+
+
+def _shape(layer: PlanLayer) -> Shape:
+    return tuple(pattern(layer.pattern).unit_shape(layer.layer, layer.option))
+
+
+def _fitting(chosen: Mapping[str, np.ndarray], layers: Mapping[str, PlanLayer], label: str) -> dict[str, np.ndarray]:
+    """The connections in the layers' order, each of the right type, shape and number."""
+    if different := sorted(set(chosen) ^ set(layers)):
+        state = "lacks" if different[0] in layers else "holds unexpected"
+        raise PlanError(f"{label} {state} connections of layer {different[0][:100]!r}")
+    for name, layer in layers.items():
+        array, shape = chosen[name], _shape(layer)
+        if array.dtype != np.bool_ or array.shape != shape:
+            raise PlanError(
+                f"{label}: layer {name}: {array.dtype} of shape {array.shape}, expected bool of shape {shape}"
+            )
+        kept = int(array.sum()) * (layer.layer.weights // prod(shape))
+        wanted = pattern(layer.pattern).kept_weights(layer.layer, layer.option)
+        if kept != wanted:
+            raise PlanError(f"{label}: layer {name}: {kept:,} kept weights, {layer.option.label} keeps {wanted:,}")
+    return {name: chosen[name] for name in layers}

@@ -1,0 +1,103 @@
+"""Whether a plan belongs to a module, and the analysis of that module where applying needs one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvTransposeNd
+
+from advisor.errors import ModelError, PlanError
+from advisor.plans.checks import check_plan
+
+if TYPE_CHECKING:
+    from advisor.network import Network
+    from advisor.plans.plan import Plan, PlanLayer
+
+
+def check_model(plan: Plan, model: nn.Module) -> None:
+    """Compares names and shapes of the weights, and the number of parameters.
+
+    Raises:
+        PlanError: the first difference.
+    """
+    check_plan(plan)
+    found = dict(model.named_parameters(remove_duplicate=False))
+    for layer in plan.layers:
+        if reason := _difference(layer, model, found):
+            raise PlanError(f"plan for {plan.model!r}: {reason}; the plan belongs to another network")
+    if line := plan.costs.get("params"):
+        params = sum(p.numel() for p in model.parameters())
+        if round(line.dense) != params:
+            raise PlanError(
+                f"plan for {plan.model!r}: it was made for {round(line.dense):,} parameters, the module has "
+                f"{params:,}; the plan belongs to another network"
+            )
+
+
+def _difference(layer: PlanLayer, model: nn.Module, found: dict[str, nn.Parameter]) -> str:
+    weight = found.get(layer.weight)
+    if weight is None:
+        return f"layer {layer.name} needs a parameter {layer.weight!r}, the module has none of that name"
+    if tuple(weight.shape) != layer.weight_shape:
+        return f"layer {layer.name} has a weight of shape {tuple(weight.shape)}, expected {layer.weight_shape}"
+    owner = model.get_submodule(layer.weight.rpartition(".")[0])
+    groups = getattr(owner, "groups", None)
+    if layer.is_module and layer.layer.is_conv and isinstance(groups, int) and groups != layer.groups:
+        return f"layer {layer.name} has {groups} groups, expected {layer.groups}"
+    if isinstance(owner, _ConvTransposeNd) != layer.layer.transposed and layer.is_module:
+        return f"layer {layer.name} is a {type(owner).__name__}, expected a {layer.kind}"
+    return ""
+
+
+def network_for(plan: Plan, model: nn.Module, example_inputs: Any = None) -> Network:
+    """The plan's own analysis where it was made from such a module, otherwise a new one.
+
+    Args:
+        example_inputs: as `advisor.analyze` takes them; otherwise zeros in the plan's input shapes.
+
+    Raises:
+        PlanError: the module cannot be run on such inputs, or its layers are not the plan's.
+    """
+    from advisor.trace import analyze
+
+    own = plan.network
+    if own is not None and own.module is not None and _same_structure(model, own.module):
+        return own
+    if example_inputs is None:
+        example_inputs = own.example_inputs if own is not None and own.example_inputs else _zeros(plan, model)
+    try:
+        network = analyze(model, example_inputs, name=plan.model)
+    except ModelError as error:
+        raise PlanError(f"plan for {plan.model!r}: {error}; pass example_inputs that the module takes") from error
+    # Strict, since what applying does next follows the operators.
+    for planned, layer in zip(plan.layers, network.sparsifiable, strict=False):
+        if planned.name != layer.name:
+            raise PlanError(
+                f"plan for {plan.model!r}: its layer {planned.name} stands where the module runs {layer.name}; the "
+                "plan belongs to another network"
+            )
+    if len(plan.layers) != len(network.sparsifiable):
+        raise PlanError(
+            f"plan for {plan.model!r}: it has {len(plan.layers)} layers, the module runs {len(network.sparsifiable)}; "
+            "the plan belongs to another network"
+        )
+    return network
+
+
+def _same_structure(model: nn.Module, other: nn.Module) -> bool:
+    """Same modules under the same names with the same settings, as far as they print them, and the same shapes."""
+    return model is other or (list(_shapes(model)) == list(_shapes(other)) and repr(model) == repr(other))
+
+
+def _shapes(model: nn.Module) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name, tensor in (*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)):
+        yield name, tuple(tensor.shape)
+
+
+def _zeros(plan: Plan, model: nn.Module) -> tuple[torch.Tensor, ...]:
+    """Inputs in the plan's shapes, in the module's own precision and place."""
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    return tuple(torch.zeros(shape, dtype=like.dtype, device=like.device) for shape in plan.input_shapes)
