@@ -40,8 +40,8 @@ def couple(network: Network) -> Coupling:
     Nothing runs: only the recorded operators are read. What cannot be followed is frozen, with the reason in
     `WidthGroup.frozen`. `network.coupling` keeps the result.
     """
-    from advisor.coupling.groups import width_groups
     from advisor.coupling.graph import walk
+    from advisor.coupling.groups import width_groups
 
     return width_groups(network, walk(network))
 

@@ -74,7 +74,7 @@ class Cut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """Channels that are thinned out together: any `kept` of them may stay. `channels` are numbers of channel classes."""
+    """Channels that are thinned out together: any `kept` of them may stay. `channels` numbers channel classes."""
 
     channels: tuple[int, ...]
     frozen: str = ""
@@ -85,8 +85,9 @@ class Segment:
 
 
 def kept_channels_of(level: float, channels: int, rounding: str = "ceil") -> int:
-    """Channels kept of `channels` ≥ 1: "ceil" keeps ⌈level·n⌉; "multiple8" floors to a multiple of 8, 8 at least, n at most.
+    """How many of `channels` ≥ 1 stay.
 
+    "ceil" keeps ⌈level·n⌉. "multiple8" floors level·n to a multiple of 8, at least 8 and at most n. Level 1 keeps all.
     Both rules are those of Changpinyo, Sandler and Zhmoginov (2017): the text's depth multiplier, and the one that
     their published table follows.
 
@@ -132,10 +133,10 @@ class Coupling:
         class_of: (nodes,) the channel class of every node: nodes of one class live and die together.
         group_of: (classes,) the width group of every class, −1 where no layer or parameter follows it.
         cuts: the axes of parameters and buffers that follow channels.
+        sizes: (module, attribute, nodes) where a module keeps the number of channels as a plain number.
         labels: Value index → nodes, broadcastable to the Value's shape, for every activation.
         sides: layer → (input group, output group).
         equal: sets of class arrays that must keep equally many channels at a level (halves of a chunk, conv groups).
-        notes: what could not be followed, one line each.
     """
 
     graph: ChannelGraph
@@ -143,10 +144,10 @@ class Coupling:
     class_of: Nodes
     group_of: Nodes
     cuts: tuple[Cut, ...]
+    sizes: tuple[tuple[str, str, Nodes], ...]
     labels: Mapping[int, Nodes] = field(repr=False)
     sides: Mapping[str, tuple[int | None, int | None]] = field(repr=False)
     equal: tuple[tuple[Nodes, ...], ...] = field(default=(), repr=False)
-    notes: tuple[str, ...] = ()
 
     def of(self, layer: str) -> tuple[int | None, int | None]:
         """Indices of the width groups on a layer's input and output side (None: the image, or nothing to follow)."""
