@@ -187,7 +187,7 @@ def test_json_has_the_keys_of_the_contract(resnet18: Network, profile: Profile) 
 
 
 def test_a_plan_of_another_network_is_refused_with_the_first_difference(digits: Network, resnet18: Network) -> None:
-    with pytest.raises(PlanError, match="unknown layer 'features.0'"):
+    with pytest.raises(PlanError, match=r"unknown layer 'features\.0'"):
         plan_options(resnet18, planned(digits, {}))
     changed = planned(resnet18, {})
     changed.layers[3].weight_shape = (1, 2, 3, 3)

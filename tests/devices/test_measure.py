@@ -122,9 +122,10 @@ def test_a_killed_run_goes_on(digits: Network, tmp_path: Path, monkeypatch: pyte
         raise Killed
 
     out = tmp_path / "p.json"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         break_after(patch, 4, kill)
-        tiny(digits, out, budget_seconds=30)
+        with pytest.raises(Killed):
+            tiny(digits, out, budget_seconds=30)
     assert not out.exists()
     assert (tmp_path / "p.json.partial").exists()
     told: list[str] = []
@@ -140,9 +141,10 @@ def test_ctrl_c_stops_in_order_and_says_how_to_go_on(
     digits: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler = signal.getsignal(signal.SIGINT)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         break_after(patch, 2, lambda: signal.raise_signal(signal.SIGINT))
-        tiny(digits, tmp_path / "p.json", budget_seconds=30)
+        with pytest.raises(KeyboardInterrupt):
+            tiny(digits, tmp_path / "p.json", budget_seconds=30)
     assert signal.getsignal(signal.SIGINT) is handler
     said = capsys.readouterr().err
     assert "interrupted: 3 measurements are kept in" in said
@@ -157,9 +159,10 @@ def test_other_settings_do_not_go_on_from_a_journal(
     def kill() -> NoReturn:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         break_after(patch, 1, kill)
-        tiny(digits, tmp_path / "p.json")
+        with pytest.raises(Killed):
+            tiny(digits, tmp_path / "p.json")
     with pytest.raises(ProfileError, match="settings training=False, this one has settings training=True"):
         tiny(digits, tmp_path / "p.json", training=True)
 
@@ -168,14 +171,16 @@ def test_a_full_disk_keeps_the_journal(digits: Network, tmp_path: Path, monkeypa
     def full(*_: Any) -> NoReturn:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with monkeypatch.context() as patch, pytest.raises(ProfileError, match="No space left on device") as caught:
+    with monkeypatch.context() as patch:
         break_after(patch, 2, lambda: patch.setattr(os, "fsync", full))
-        tiny(digits, tmp_path / "p.json")
+        with pytest.raises(ProfileError, match="No space left on device") as caught:
+            tiny(digits, tmp_path / "p.json")
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["p.json.partial"]
-    with monkeypatch.context() as patch, pytest.raises(AdvisorError, match="No space left on device"):
+    with monkeypatch.context() as patch:
         patch.setattr("advisor.files.os.replace", full)  # full only when the profile itself is written
-        tiny(digits, tmp_path / "p.json")
+        with pytest.raises(AdvisorError, match="No space left on device"):
+            tiny(digits, tmp_path / "p.json")
     assert [path.name for path in tmp_path.iterdir()] == ["p.json.partial"]
     tiny(digits, tmp_path / "p.json")
     assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
@@ -188,9 +193,10 @@ def test_an_old_profile_stays_until_the_end(digits: Network, tmp_path: Path, mon
     def kill() -> NoReturn:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         break_after(patch, 1, kill)
-        tiny(digits, out)
+        with pytest.raises(Killed):
+            tiny(digits, out)
     assert load_profile(out) == old
     assert tiny(digits, out).measurements != old.measurements
 
@@ -242,9 +248,10 @@ def test_work_that_does_not_run_here_is_named_and_predicted(
     assert len(profile.unmeasured) == 1
     assert "did not run here, left to prediction" in profile.notes[0]
     assert profile.notes[0].endswith("too little memory really")
-    with monkeypatch.context() as patch, pytest.raises(ProfileError, match="does not run on this device"):
+    with monkeypatch.context() as patch:
         break_after(patch, 0, no_memory)
-        tiny(digits)
+        with pytest.raises(ProfileError, match="does not run on this device"):
+            tiny(digits)
 
 
 @pytest.mark.gpu
