@@ -61,11 +61,14 @@ class Comparison:
         margin: two means that differ by more than this are told apart with `confidence`, whichever two they are;
             None where the runs allow no such statement.
         seeds: how many seeds all plans finished.
+        noise: variance of one run around plan and seed, with `freedom` degrees of freedom; None like `margin`.
     """
 
     means: Mapping[str, float]
     margin: float | None
     seeds: int
+    noise: float | None = None
+    freedom: int = 0
 
     def apart(self, one: str, other: str) -> bool:
         """Whether the runs tell the two apart."""
@@ -98,4 +101,7 @@ def compare(values: Mapping[str, Mapping[int, float]], confidence: float = CONFI
     freedom = (len(plans) - 1) * (count - 1)
     noise = math.fsum((values[plan][seed] - means[plan] - luck[seed]) ** 2 for plan in plans for seed in shared)
     quantile = float(studentized_range.ppf(confidence, len(plans), freedom))
-    return Comparison(means=means, margin=quantile * math.sqrt(noise / freedom / count), seeds=count)
+    variance = noise / freedom
+    return Comparison(
+        means=means, margin=quantile * math.sqrt(variance / count), seeds=count, noise=variance, freedom=freedom
+    )

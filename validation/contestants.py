@@ -1,0 +1,170 @@
+"""Who runs against whom: the dense network, the plan and its baselines, all from the same dense weights of a seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from advisor.errors import AdvisorError, DataError, ModelError, PlanError, unknown
+from advisor.models import load_model, load_weights
+from advisor.plans.plan import load_plan
+from validation.training import logits_of, placed
+
+if TYPE_CHECKING:
+    from advisor.devices.profile import Profile
+    from advisor.network import Network, Shape
+    from advisor.plans.plan import Plan
+    from validation.data import DataSet
+
+Build = Callable[[int], nn.Module]  # seed → the dense module with that seed's random weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """One way to thin the network out; `plan` None is the dense network itself."""
+
+    label: str
+    plan: Plan | None
+
+    def module(self, dense: nn.Module) -> nn.Module:
+        """The module to train. `dense` itself where there is no plan."""
+        return dense if self.plan is None else self.plan.apply(dense)
+
+
+def builder(model: str, shapes: tuple[Shape, ...]) -> Build:
+    """Builds MODEL anew for every seed, without touching anyone else's random state."""
+    text = ",".join("x".join(map(str, shape)) for shape in shapes)
+
+    def build(seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return load_model(model, device="cpu", input_text=text).module
+
+    return build
+
+
+def begin(contestant: Contestant, build: Build, seed: int, checkpoint: Path | None) -> nn.Module:
+    """The module at the start of a run: the seed's dense weights, or the checkpoint's, with the plan applied.
+
+    From scratch a thinned layer's weights grow with the inputs it lost, so that signals keep their size: that is how a
+    layer with so few inputs would have been initialised (He et al. 2015), narrow and sparse layers alike.
+
+    Raises:
+        ModelError, PlanError: weights or plan belong to another network.
+    """
+    dense = build(seed)
+    if checkpoint is not None:
+        load_weights(dense, checkpoint)
+    module = contestant.module(dense)
+    if checkpoint is None and contestant.plan is not None:
+        _rescale(module, contestant.plan)
+    return module
+
+
+@torch.no_grad()
+def _rescale(module: nn.Module, plan: Plan) -> None:
+    masks = plan.masks()
+    done: set[int] = set()
+    for layer in plan.layers:
+        if layer.pattern == "dense":
+            continue
+        parameter = _stored(module, layer.weight)
+        if id(parameter) in done:  # tied weights
+            continue
+        done.add(id(parameter))
+        mask = masks[layer.name]
+        outputs = mask.transpose(0, 1) if layer.kind.startswith("conv_transpose") else mask
+        rows = outputs.reshape(outputs.shape[0], -1)
+        kept = rows.sum(1)[rows.any(1)].double().mean()
+        parameter.mul_(math.sqrt(rows.shape[1] / float(kept)))
+
+
+def _stored(module: nn.Module, weight: str) -> nn.Parameter:
+    """The parameter that holds a layer's kept weights, packed or smaller."""
+    owner_name, _, name = weight.rpartition(".")
+    owner = module.get_submodule(owner_name)
+    chains = getattr(owner, "parametrizations", {})
+    found = chains[name].original if name in chains else getattr(owner, name)
+    assert isinstance(found, nn.Parameter)
+    return found
+
+
+def check_network(name: str, module: nn.Module, data: DataSet) -> tuple[str, ...]:
+    """Tries one small training batch, before hours are spent.
+
+    Returns:
+        Notes for the report.
+
+    Raises:
+        ModelError: it fails on the images. DataError: it is no classifier, or has too few outputs.
+    """
+    pixels, _ = data.train.batch(torch.arange(min(len(data.train), 4)))
+    if len(pixels) < 2:
+        raise DataError(
+            f"got {len(pixels)} training images, expected 2 or more (batch norm needs two); raise --train-size"
+        )
+    try:
+        with torch.no_grad():
+            heads = logits_of(module.train()(placed(pixels, "cpu")))
+    except AdvisorError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"network {name!r} fails on images of {'x'.join(map(str, data.shape))} from {data.name!r}: "
+            f"{type(error).__name__}: {reason}; choose other data or another --input"
+        ) from error
+    outputs = heads[0].shape[1]
+    if outputs < data.classes:
+        raise DataError(
+            f"network {name!r} has {outputs} outputs, data set {data.name!r} has {data.classes} classes; expected at "
+            f"least {data.classes} outputs; choose other data, or a factory that builds {data.classes}"
+        )
+    if outputs > data.classes:
+        return (
+            f"the network has {outputs} outputs for {data.classes} classes; those without a class learn to stay low",
+        )
+    return ()
+
+
+def line_up(
+    network: Network, plan: Plan, kinds: tuple[str, ...], *, profile: Profile | None, folder: Path
+) -> tuple[tuple[Contestant, ...], dict[str, str]]:
+    """Dense, the plan and its baselines; the plans are kept in `folder`, and read from there by a later call.
+
+    Returns:
+        The contestants, and baseline → why it is missing.
+
+    Raises:
+        PlanError: a baseline that nobody knows.
+    """
+    from advisor.planning.baselines import BASELINES, baselines
+
+    for kind in kinds:
+        if kind not in BASELINES:
+            raise PlanError(unknown("baseline", kind, BASELINES))
+    places = {label: folder / f"{label}.json" for label in ("plan", *kinds)}
+    reasons: dict[str, str] = {}
+    missing = [kind for kind in kinds if not places[kind].is_file()]
+    if missing and any(line.budget is not None for line in plan.costs.values()):
+        made = baselines(network, plan, profile=profile, kinds=tuple(missing))
+        reasons = dict(made.reasons)
+        folder.mkdir(parents=True, exist_ok=True)
+        for label, baseline in made.items():
+            baseline.save(places[label])
+    elif missing:
+        reasons = dict.fromkeys(missing, "the plan has no budget that it could meet")
+    if not places["plan"].is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        plan.save(places["plan"])
+    found = [Contestant(label="dense", plan=None), Contestant(label="plan", plan=replace(plan, network=network))]
+    for kind in kinds:
+        if places[kind].is_file():
+            found.append(Contestant(label=kind, plan=replace(load_plan(places[kind]), network=network)))
+    return tuple(found), reasons

@@ -1,0 +1,175 @@
+"""What the user chose, to the address of the page and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from advisor.devices.profile import Profile
+from advisor.errors import AdvisorError
+from advisor.models import parse_input
+from advisor.patterns.base import pattern_names
+from advisor.planning.budgets import COSTS, parse_budgets
+from validation.page.offer import DEFAULT_PATTERNS, NO_PROFILE, OWN, Offer
+
+TIMES = ("latency", "training_latency")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """One question to the planner. Equal choices have equal answers, so they name them, too."""
+
+    model: str
+    input_text: str = ""  # "" is the network's own
+    profile: str = NO_PROFILE
+    patterns: tuple[str, ...] = DEFAULT_PATTERNS
+    budgets: Mapping[str, str] = field(default_factory=dict)  # key → as typed; only those that were typed
+    sensitivity: str = "erk"
+    include_ends: bool = False
+
+    @property
+    def question(self) -> tuple[object, ...]:
+        """What the plan depends on; hashable."""
+        budgets = tuple(sorted(self.budgets.items()))
+        return (*self.of_network, self.profile, self.patterns, budgets, self.sensitivity, self.include_ends)
+
+    @property
+    def of_network(self) -> tuple[object, ...]:
+        """What the analysis depends on."""
+        return (self.model, self.input_text, self.own_weights)
+
+    @property
+    def own_weights(self) -> bool:
+        """Whether the network's own weights matter, so that it must be built with them."""
+        return self.sensitivity not in ("erk", "uniform")
+
+
+def default_choices(offer: Offer) -> Choices:
+    """One click away from a plan."""
+    return Choices(model=offer.default_model, budgets={"macs": "50%"})
+
+
+def to_query(choices: Choices) -> dict[str, str | list[str]]:
+    """The query part of the address; what has its default value is left out, but for the model."""
+    query: dict[str, str | list[str]] = {"model": choices.model}
+    if choices.input_text:
+        query["input"] = choices.input_text
+    if choices.profile:
+        query["profile"] = choices.profile
+    if choices.patterns != DEFAULT_PATTERNS:
+        query["patterns"] = ",".join(choices.patterns)
+    query["budget"] = [f"{key}={value}" for key, value in choices.budgets.items()]
+    if choices.sensitivity != "erk":
+        query["sensitivity"] = choices.sensitivity
+    if choices.include_ends:
+        query["ends"] = "1"
+    return query
+
+
+def from_query(query: Mapping[str, Sequence[str]], offer: Offer) -> tuple[Choices, tuple[str, ...]]:
+    """The choices behind an address that anyone may have written, and what of it could not be followed."""
+    choices, complaints = default_choices(offer), []
+
+    def one(key: str) -> str:
+        return query[key][-1].strip() if query.get(key) else ""
+
+    if one("model"):
+        try:
+            offer.split(one("model"))
+            choices = replace(choices, model=one("model"), budgets={})
+        except AdvisorError as error:
+            complaints.append(str(error))
+    if one("input"):
+        choices = replace(choices, input_text=one("input"))
+    if one("profile"):
+        if one("profile") in offer.profile_names():
+            choices = replace(choices, profile=one("profile"))
+        else:
+            complaints.append(f"profile {one('profile')!r} is none of this page's")
+    if one("patterns"):
+        names = tuple(name for name in one("patterns").split(",") if name)
+        wrong = [name for name in names if name not in selectable_patterns()]
+        complaints += [f"pattern {name!r} is unknown" for name in wrong]
+        choices = replace(choices, patterns=tuple(name for name in names if name not in wrong))
+    typed = dict(item.partition("=")[::2] for item in query.get("budget", ()))
+    complaints += [f"budget {key!r} is unknown" for key in typed if key not in COSTS]
+    if typed:
+        choices = replace(choices, budgets={key: value for key, value in typed.items() if key in COSTS})
+    if one("sensitivity"):
+        if one("sensitivity") in selectable_sensitivities(choices.model, offer):
+            choices = replace(choices, sensitivity=one("sensitivity"))
+        else:
+            complaints.append(f"sensitivity {one('sensitivity')!r} is unknown, or needs weights of your own network")
+    return replace(choices, include_ends=one("ends") == "1"), tuple(complaints)
+
+
+def selectable_patterns() -> tuple[str, ...]:
+    """Every pattern that can be asked for; dense is always allowed."""
+    return tuple(name for name in pattern_names() if name != "dense")
+
+
+def selectable_sensitivities(model: str, offer: Offer) -> tuple[str, ...]:
+    """How losses can be estimated. Weights count only for a network of the user's own: the others' are random here."""
+    from advisor.planning.sensitivity import SENSITIVITIES
+
+    blind = tuple(name for name in ("erk", "uniform") if name in SENSITIVITIES)
+    return blind + (("magnitude",) if model in offer.models and "magnitude" in SENSITIVITIES else ())
+
+
+def input_problem(text: str) -> str:
+    """What is wrong with an input shape as typed; "" when nothing is."""
+    try:
+        if text:
+            parse_input(text)
+    except AdvisorError as error:
+        return str(error)
+    return ""
+
+
+def budget_problem(key: str, text: str, profile: Profile | None) -> str:
+    """What is wrong with one budget as typed; "" when nothing is."""
+    if not text:
+        return ""
+    try:
+        parse_budgets({key: text})
+    except AdvisorError as error:
+        return str(error)
+    return cost_needs(key, profile)
+
+
+def cost_needs(key: str, profile: Profile | None) -> str:
+    """What a cost needs before it can be limited; "" when nothing is missing."""
+    if key == "energy" and (profile is None or profile.energy is None):
+        return "energy needs a profile with energy coefficients"
+    if key in TIMES:
+        training = key == "training_latency"
+        kind = "training" if training else "inference"
+        if profile is None or profile.settings is None or profile.settings.training is not training:
+            return f"{key} needs a profile of {kind} times: choose or measure one"
+    return ""
+
+
+def problems(choices: Choices, profile: Profile | None) -> tuple[str, ...]:
+    """Everything that stands between the choices and a plan."""
+    found = [input_problem(choices.input_text)]
+    found += [budget_problem(key, text, profile) for key, text in choices.budgets.items()]
+    if not choices.budgets:
+        found.append("no budget yet: give at least one, such as 50% of the MACs")
+    if not choices.patterns:
+        found.append("no pattern yet: allow at least one")
+    return tuple(problem for problem in found if problem)
+
+
+__all__ = [
+    "OWN",
+    "Choices",
+    "budget_problem",
+    "cost_needs",
+    "default_choices",
+    "from_query",
+    "input_problem",
+    "problems",
+    "selectable_patterns",
+    "selectable_sensitivities",
+    "to_query",
+]

@@ -1,0 +1,119 @@
+"""The long steps behind the page, each from choices to a value of the library."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import advisor
+from advisor.models import load_model
+from advisor.network import Network
+from advisor.planning.frontier import Frontier
+from advisor.plans.plan import Plan
+from validation.page.choices import Choices
+from validation.page.jobs import Command, Desk, Job
+from validation.page.offer import Offer
+
+FRONT_POINTS = 16
+_TRACING = threading.Lock()  # torch.export keeps global state
+
+
+def network_job(desk: Desk, choices: Choices) -> Job:
+    """The analysis of the chosen network; starts by itself, since everything else needs it."""
+
+    def work() -> Network:
+        with _TRACING:
+            loaded = load_model(
+                choices.model,
+                input_text=choices.input_text or None,
+                device="cpu" if choices.own_weights else "meta",
+            )
+            return advisor.analyze(loaded.module, loaded.example_inputs, name=loaded.name)
+
+    return desk.job(("network", choices.of_network), work)
+
+
+def plan_key(choices: Choices) -> tuple[object, ...]:
+    return ("plan", choices.question)
+
+
+def plan_job(desk: Desk, choices: Choices, network: Network, offer: Offer) -> Job:
+    """The plan for these choices; a failed one is tried again."""
+
+    def work() -> Plan:
+        return advisor.plan(
+            network,
+            profile=offer.profile(choices.profile),
+            budgets=dict(choices.budgets),
+            patterns=choices.patterns,
+            sensitivity=choices.sensitivity,
+            include_ends=choices.include_ends,
+        )
+
+    return desk.again(plan_key(choices), work)
+
+
+def front_job(desk: Desk, choices: Choices, network: Network, offer: Offer, cost: str) -> Job:
+    """The Pareto front of one cost under the same patterns and sensitivity; budgets play no part in it."""
+
+    def work() -> Frontier:
+        return advisor.frontier(
+            network,
+            profile=offer.profile(choices.profile),
+            cost=cost,
+            points=FRONT_POINTS,
+            patterns=choices.patterns,
+            sensitivity=choices.sensitivity,
+            include_ends=choices.include_ends,
+        )
+
+    return desk.job(("front", cost, (*choices.question[:-3], *choices.question[-2:])), work)
+
+
+def measurement(
+    desk: Desk, choices: Choices, offer: Offer, *, seconds: int, training: bool, start: bool
+) -> tuple[Command | None, Path]:
+    """Measuring the chosen network on this machine, and the profile file that comes of it.
+
+    A process of its own: the page's polling would disturb times that are taken beside it in the same interpreter.
+    """
+    question = (choices.model, choices.input_text, training)
+    folder = offer.folder("measuring", *question)
+    kind = "training" if training else "inference"
+    title = "".join(c if c.isalnum() else "-" for c in choices.model).strip("-")
+    out = offer.measured / f"{title}-{kind}-{folder.name[:6]}.json"
+    key = ("measure", question)
+    if start:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        arguments = ["profile", choices.model, "--device", "cpu", "--budget-seconds", str(seconds), "--out", str(out)]
+        arguments += ["--input", choices.input_text] if choices.input_text else []
+        arguments += ["--training"] if training else []
+        return desk.command(key, arguments, folder), out
+    return desk.find(key), out
+
+
+def validation(
+    desk: Desk,
+    choices: Choices,
+    plan: Plan,
+    offer: Offer,
+    *,
+    data: str,
+    epochs: int,
+    seeds: int,
+    baselines: tuple[str, ...],
+    start: bool,
+) -> tuple[Command | None, Path]:
+    """Training the plan beside its alternatives, and the folder with the report."""
+    question = (choices.question, data, epochs, seeds, baselines)
+    folder = offer.folder("validations", *question)
+    key = ("validate", question)
+    if start:
+        folder.mkdir(parents=True, exist_ok=True)
+        plan.save(folder / "plan.json")
+        arguments = ["validate", choices.model, "--plan", str(folder / "plan.json"), "--data", data]
+        arguments += ["--epochs", str(epochs), "--seeds", str(seeds), "--out", str(folder)]
+        arguments += ["--baselines", ",".join(baselines)] if baselines else []
+        arguments += ["--profile", choices.profile] if choices.profile else []
+        return desk.command(key, arguments, folder), folder
+    return desk.find(key), folder

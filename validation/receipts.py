@@ -1,0 +1,165 @@
+"""Predicted beside measured: the applied networks counted by their own tensors and timed in turn in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from advisor.devices.settings import Settings, check_device, cpu_threads, device_type
+from advisor.devices.subject import (
+    batch_of,
+    forward_call,
+    inference_ready,
+    real_inputs,
+    real_module,
+    try_once,
+    with_batch,
+)
+from advisor.devices.timing import clock_for, ratio, time_interleaved
+from advisor.plans.apply import apply_plan
+from advisor.trace import analyze
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from advisor.devices.profile import Profile
+    from advisor.devices.timing import Sample
+    from advisor.network import Network
+    from advisor.plans.plan import Plan
+    from validation.contestants import Contestant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What the applied module holds, by its own tensors.
+
+    Attributes:
+        params: elements of all parameters of the module that trains: kept values and narrower tensors.
+        macs: arithmetic of the weights that are not zero, over the layers of the module that runs at inference.
+        executed_macs: what that module really computes: more than `macs` where zeros are multiplied, too.
+    """
+
+    params: int
+    macs: int
+    executed_macs: int
+    methods: Mapping[str, str]  # layer → what runs: "dense", "gather", "packed"
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """The applied network's time beside the dense one's, batch norm folded in both; ratios paired round by round."""
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """One interleaved run over all contestants."""
+
+    by_plan: Mapping[str, Timing]
+    settings: str
+
+
+def count(contestant: Contestant, dense: nn.Module, network: Network) -> Counts:
+    """Counts a contestant without believing its plan: from the module that `apply` makes of `dense`.
+
+    Args:
+        dense: with random or trained weights, none of them zero by chance.
+    """
+    inputs = real_inputs(network, "cpu")
+    if contestant.plan is None:
+        return Counts(
+            params=sum(p.numel() for p in dense.parameters()),
+            macs=network.macs,
+            executed_macs=network.macs,
+            methods={},
+            notes=(),
+        )
+    trained = apply_plan(contestant.plan, dense)
+    deployed = contestant.plan.apply(dense, for_inference=True, example_inputs=inputs)
+    seen = analyze(deployed, inputs, name=contestant.label)
+    needed = 0.0
+    for layer in seen.layers:
+        share = 1.0
+        if layer.weight is not None:
+            weight = _tensor(deployed, layer.weight)
+            share = float(weight.count_nonzero()) / weight.numel()
+        needed += layer.macs * share
+    return Counts(
+        params=sum(p.numel() for p in trained.module.parameters()),
+        macs=round(needed),
+        executed_macs=seen.macs,
+        methods=dict(trained.methods),
+        notes=trained.notes,
+    )
+
+
+def _tensor(module: nn.Module, name: str) -> Any:
+    owner, _, attribute = name.rpartition(".")
+    return getattr(module.get_submodule(owner), attribute)
+
+
+def time_all(
+    network: Network,
+    contestants: tuple[Contestant, ...],
+    *,
+    profile: Profile | None = None,
+    threads: int | None = None,
+    seconds: float = 10.0,
+) -> Timings:
+    """Times every contestant as it would be deployed, all in turn, so that whatever drifts meets all alike.
+
+    Args:
+        network: with its module.
+        profile: gives device, threads and batch size; the CPU and the network's own batch without one.
+        threads: CPU threads where no profile says.
+        seconds: about how long to go on; fewer where every median is known to ± 1 % before.
+
+    Raises:
+        DeviceError: the profile's device is not here.
+    """
+    made = profile.settings if profile is not None else None
+    device = check_device(made.device if made else "cpu")
+    network = with_batch(network, made.batch if made else None)
+    module, inputs = real_module(network, device), real_inputs(network, device)
+    calls = {}
+    for one in contestants:
+        subject = _deployed(one.plan, network, module, inputs)
+        calls[one.label] = forward_call(subject.eval(), inputs)
+        try_once(calls[one.label], network, f"as {one.label!r}")
+    with cpu_threads(made.threads if made else threads) as in_force:
+        samples = time_interleaved(
+            calls, clock=clock_for(device), max_seconds=seconds, min_repeats=6, spread=0.01, warmup=3
+        )
+    settings = Settings(
+        device=device_type(device), batch=batch_of(network), threads=in_force, dtype="float32", training=False
+    )
+    first = samples[contestants[0].label]
+    return Timings(by_plan={label: _timing(taken, first) for label, taken in samples.items()}, settings=settings.text)
+
+
+def _deployed(plan: Plan | None, network: Network, module: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
+    if plan is None:
+        return inference_ready(network, module)
+    return plan.apply(module, for_inference=True, example_inputs=inputs)
+
+
+def _timing(taken: Sample, dense: Sample) -> Timing:
+    share = ratio(taken, dense)
+    return Timing(
+        latency_ms=taken.median_ms,
+        low_ms=taken.low_ms,
+        high_ms=taken.high_ms,
+        ratio=share.median_ms,
+        ratio_low=share.low_ms,
+        ratio_high=share.high_ms,
+        repeats=taken.repeats,
+    )
