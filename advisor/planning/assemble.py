@@ -63,24 +63,20 @@ def assemble(
         if level
     }
     made = connect(network, options, seed=style.seed, selection=style.selection, levels=levels, rounding=style.rounding)
-    layers = []
-    for layer in network.sparsifiable:
-        option = options[layer.name]
-        layers.append(
-            PlanLayer(
-                name=layer.name,
-                pattern=option.pattern,
-                density=option.density,
-                seed=made.seeds[layer.name],
-                parameters=option.parameters,
-                weight=str(layer.weight),
-                weight_shape=layer.weight_shape,
-                groups=layer.groups,
-                selection="magnitude" if made.chosen and layer.name in made.chosen else "random",
-                rewired=made.rewired.get(layer.name, ()),
-                dropped=made.dropped.get(layer.name, ()),
-            )
+    owners: dict[str | None, str] = {}  # a weight that several layers share is planned (dense) under its first
+    layers = [
+        PlanLayer.of(
+            layer,
+            options[layer.name],
+            seed=made.seeds[layer.name],
+            selection="magnitude" if made.chosen and layer.name in made.chosen else "random",
+            rewired=made.rewired.get(layer.name, ()),
+            dropped=made.dropped.get(layer.name, ()),
+            kept=made.kept.get(layer.name),
         )
+        for layer in network.sparsifiable
+        if owners.setdefault(layer.weight, layer.name) == layer.name
+    ]
     remarks = (*notes, *_remarks(network, built, choice, options), *built.notes, *made.notes)
     timed = profile if built.time_key else None
     return Plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def baselines(
             network,
             trial.built,
             trial.choice,
-            Quality(objective=objective, bound=0.0, gap=1.0 if objective else 0.0, seconds=0.0, status="baseline"),
+            Quality(objective=objective, bound=math.nan, gap=math.nan, seconds=0.0, status="baseline"),
             Style(
                 patterns=style,
                 sensitivity=plan.sensitivity,
@@ -243,7 +244,7 @@ def _width(question: _Question) -> tuple[_Trial, tuple[str, ...], tuple[str, ...
     dense: dict[str, tuple[Option, ...]] = {layer.name: (DENSE,) for layer in network.sparsifiable}
 
     def make(alpha: float) -> _Trial:
-        levels = (1.0,) if alpha >= 1 else (1.0, alpha)
+        levels = () if alpha >= 1 else (1.0, alpha)
         menu = with_width(network, dense, rounding=question.plan.rounding, levels=levels)
         return question.trial(menu, _narrowest(menu))
 

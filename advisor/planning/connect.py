@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from advisor.network import Layer, Network
 
 Bools = NDArray[np.bool_]
+Indices = NDArray[np.int64]
 Rewired = tuple[tuple[int, int, int], ...]
 _REPAIRED = ("channel", "group")
 
@@ -29,7 +30,8 @@ class Connections:
     """
 
     seeds: Mapping[str, int]
-    chosen: Mapping[str, NDArray[np.generic]] | None = None
+    chosen: Mapping[str, Bools] | None = None  # before the repair; None where a seed draws them
+    kept: Mapping[str, tuple[Indices, Indices]] = field(default_factory=dict)  # width: (inputs, outputs) that stay
     rewired: Mapping[str, Rewired] = field(default_factory=dict)
     dropped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     saved: Mapping[str, int] = field(default_factory=dict)
@@ -72,12 +74,10 @@ def connect(
         )
         for name in masked
     }
-    chosen: dict[str, NDArray[np.generic]] = {}
-    if selection == "magnitude":
-        chosen = {name: connections for name, (_, connections) in made.items()}
-        chosen.update(_kept_outputs(network, options, levels, rounding))
+    chosen = {name: connections for name, (_, connections) in made.items()} if scores else None
+    kept = _kept_channels(network, options, levels, rounding, by_weights=selection == "magnitude")
     if not any(options[name].pattern in _REPAIRED for name in masked):
-        return Connections(seeds=seeds, chosen=chosen or None)
+        return Connections(seeds=seeds, chosen=chosen, kept=kept)
     from advisor.patterns.connectivity import repair
 
     _, fixed = repair(network.coupling.graph, layers, made, scores or None)
@@ -96,7 +96,8 @@ def connect(
         )
     return Connections(
         seeds=seeds,
-        chosen=chosen or None,
+        chosen=chosen,
+        kept=kept,
         rewired={name: tuple(moves) for name, moves in fixed.rewired.items() if moves},
         dropped=dropped,
         saved=saved if dropped else {},
@@ -122,15 +123,20 @@ def _scores(network: Network, layer: Layer, option: Option) -> NDArray[np.float6
     return unit_scores(layer, option, weight_of(network, layer))
 
 
-def _kept_outputs(
-    network: Network, options: Mapping[str, Option], levels: Mapping[str, float], rounding: str
-) -> dict[str, NDArray[np.generic]]:
-    """Kept output channels of the narrowed layers, by the squared norms of the coupled filters."""
+def _kept_channels(
+    network: Network,
+    options: Mapping[str, Option],
+    levels: Mapping[str, float],
+    rounding: str,
+    *,
+    by_weights: bool,
+) -> dict[str, tuple[Indices, Indices]]:
+    """Kept channels of the narrowed layers: the first ones, or by the squared norms of the coupled filters."""
     narrowed = [name for name, option in options.items() if option.pattern == "width"]
     if not narrowed:
         return {}
     from advisor.runtime.narrow import kept_channels
 
-    weights = {layer.name: weight_of(network, layer) for layer in network.sparsifiable}
+    weights = {layer.name: weight_of(network, layer) for layer in network.sparsifiable} if by_weights else None
     kept = kept_channels(network, levels, rounding, weights=weights)
-    return {name: np.asarray(kept[name][1], dtype=np.int64) for name in narrowed}
+    return {name: kept[name] for name in narrowed}

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.planning.budgets import COSTS
 from advisor.planning.table import CostTable, Requirement
 
-# Where options tie in loss and in every budgeted cost, the one that costs less of the rest is the better plan.
-_TIE_ORDER = ("latency", "training_latency", "energy", "weight_memory", "params", "macs")
+# Where options tie in loss and in every budgeted cost, the faster one is the better plan.
+_TIE_ORDER = ("latency", "training_latency")
 
 
 def undominated(table: CostTable, keys: Sequence[str], *, loss: bool = True) -> tuple[NDArray[np.int64], ...]:
@@ -19,15 +18,15 @@ def undominated(table: CostTable, keys: Sequence[str], *, loss: bool = True) -> 
 
     An option goes where another one with the same requirement on the width groups costs no more of any of `keys` and
     loses no more: exchanging the one for the other leaves every constraint and the objective as good. Of options that
-    tie in all of these, the one that costs least of the other costs stays, then the first. So the best objective is
-    the same with and without the dropped options.
+    tie in all of these, the one of least latency stays where the table knows it, then the first. So the best objective
+    is the same with and without the dropped options.
 
     Args:
         table: the table.
         keys: the columns that the program limits or minimises.
         loss: whether the loss counts as one of them.
     """
-    others = [key for key in (*_TIE_ORDER, *sorted(set(table.costs) - set(COSTS))) if key in table.costs]
+    others = [key for key in _TIE_ORDER if key in table.costs]
     kept = []
     for index in range(len(table.layers)):
         columns = [table.costs[key][index] for key in keys]
