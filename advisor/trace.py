@@ -10,6 +10,7 @@ import torch
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_iter, tree_map_only
 
+from advisor.counting.drafts import ModuleKind
 from advisor.counting.layers import build_layers
 from advisor.counting.liveness import peak_activation_bytes
 from advisor.errors import ModelError
@@ -38,7 +39,7 @@ def analyze(model: torch.nn.Module, example_inputs: Any, *, name: str | None = N
     with evaluation(model):
         graph = _trace_or_record(model, inputs, label, notes)
     parameters = {id(p): p for p in model.parameters()}
-    counted = build_layers(graph, aliases(model), plain_modules(model))
+    counted = build_layers(graph, aliases(model), module_kinds(model))
     total = sum(p.numel() for p in parameters.values())
     buffers = {id(b): b for b in model.buffers()}
     held = sum(t.numel() * t.element_size() for t in (*parameters.values(), *buffers.values()))
@@ -85,10 +86,15 @@ def aliases(model: torch.nn.Module) -> dict[str, str]:
     return {name: first.setdefault(id(p), name) for name, p in model.named_parameters(remove_duplicate=False)}
 
 
-def plain_modules(model: torch.nn.Module) -> frozenset[str]:
-    """Modules that do nothing but one product: torch's convolutions and linear layers, by dotted name."""
-    kinds = (torch.nn.Linear, _ConvNd)
-    return frozenset(name for name, child in model.named_modules() if isinstance(child, kinds))
+def module_kinds(model: torch.nn.Module) -> dict[str, ModuleKind]:
+    """Modules that do nothing but one product (torch's convolutions and linear layers) and recurrent ones, by name."""
+    kinds: dict[str, ModuleKind] = {}
+    for name, child in model.named_modules():
+        if isinstance(child, torch.nn.Linear | _ConvNd):
+            kinds[name] = "product"
+        elif isinstance(child, torch.nn.RNNBase | torch.nn.RNNCellBase):
+            kinds[name] = "recurrent"
+    return kinds
 
 
 @contextlib.contextmanager

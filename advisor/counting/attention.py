@@ -10,11 +10,11 @@ from advisor.counting.work import Arguments, Work, counts
 from advisor.network import Shape, Value
 
 
-def attention_work(query: Shape, key: Shape, value: Shape) -> Work:
+def attention_work(query: Shape, key: Shape, value: Shape, beside: int | None = None) -> Work:
     """q·kᵀ and attention·v, with batch and heads in front: (…, L, E), (…, S, E), (…, S, Ev)."""
     rows, width = query[-2], query[-1]
     macs = prod(query[:-2]) * rows * key[-2] * (width + value[-1])
-    return Work(kind="attention", macs=macs, input_shape=query, output_shape=(*query[:-1], value[-1]))
+    return Work(kind="attention", macs=macs, input_shape=query, output_shape=(*query[:-1], value[-1]), beside=beside)
 
 
 @counts(
@@ -28,14 +28,16 @@ def attention_work(query: Shape, key: Shape, value: Shape) -> Work:
     "aten._scaled_dot_product_fused_attention_overrideable",
 )
 def _attention(a: Arguments, values: Sequence[Value], outs: Sequence[Shape]) -> list[Work]:
-    return [attention_work(*(values[a[name].index].shape for name in ("query", "key", "value")))]
+    query, key, value = (values[a[name].index].shape for name in ("query", "key", "value"))
+    return [attention_work(query, key, value)]
 
 
 @counts("aten._flash_attention_forward", "aten._efficient_attention_forward")
 def _flash_kernel(a: Arguments, values: Sequence[Value], outs: Sequence[Shape]) -> list[Work]:
     # Here heads come after the sequence: (B, L, H, E)
     shapes = [values[a[name].index].shape for name in ("query", "key", "value")]
-    return [attention_work(*((s[0], s[2], s[1], s[3]) for s in shapes))]
+    query, key, value = ((s[0], s[2], s[1], s[3]) for s in shapes)
+    return [attention_work(query, key, value)]
 
 
 def _heads(x: Shape, embed: int, heads: int) -> Shape:
@@ -49,7 +51,7 @@ def _native_attention(a: Arguments, values: Sequence[Value], outs: Sequence[Shap
     qkv, proj = values[a["qkv_weight"].index], values[a["proj_weight"].index]
     works = [linear_work(query, qkv, (*query[:-1], 3 * embed), bias=True)]
     q, k = _heads(query, embed, heads), _heads(key, embed, heads)
-    return [*works, attention_work(q, k, k), linear_work(query, proj, (*query[:-1], embed), bias=True)]
+    return [*works, attention_work(q, k, k, qkv.index), linear_work(query, proj, (*query[:-1], embed), bias=True)]
 
 
 @counts("aten._transformer_encoder_layer_fwd")
@@ -61,7 +63,7 @@ def _encoder_layer(a: Arguments, values: Sequence[Value], outs: Sequence[Shape])
     rows = _heads(x, embed, heads)
     return [
         linear_work(x, weights["qkv_weight"], (*x[:-1], 3 * embed), bias=True),
-        attention_work(rows, rows, rows),
+        attention_work(rows, rows, rows, weights["qkv_weight"].index),
         linear_work(x, weights["proj_weight"], x, bias=True),
         linear_work(x, weights["ffn_weight_1"], hidden, bias=True),
         linear_work(hidden, weights["ffn_weight_2"], x, bias=True),

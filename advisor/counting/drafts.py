@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Literal
 
 from advisor.counting.arguments import base_name, operands
 from advisor.counting.handlers import Work
@@ -22,6 +23,9 @@ _KINDS = {
     "_fused_rms_norm": "rms_norm",
     "_prelu_kernel": "prelu",
 }
+
+
+ModuleKind = Literal["product", "recurrent"]  # does nothing but one product; holds a recurrent layer's matrices
 
 
 @dataclass(slots=True)
@@ -47,11 +51,12 @@ class Drafts:
     """All rows in the order in which the network first meets them."""
 
     def __init__(
-        self, graph: OpGraph, lineage: Lineage, aliases: Mapping[str, str], plain: Collection[str] | None
+        self, graph: OpGraph, lineage: Lineage, aliases: Mapping[str, str], kinds: Mapping[str, ModuleKind] | None
     ) -> None:
         self._graph = graph
         self._lineage = lineage
-        self._plain = plain
+        self._plain = None if kinds is None else {name for name, kind in kinds.items() if kind == "product"}
+        self._recurrent = {name for name, kind in (kinds or {}).items() if kind == "recurrent"}
         self._rows: dict[str, Draft] = {}
         self._placed: dict[str, str] = {}  # parameter → the row that counts it
         self._waiting: dict[str, Op] = {}  # parameter → the operator on constants alone that first read it
@@ -70,10 +75,10 @@ class Drafts:
         """Adds one product and returns the name of its row."""
         draft = self._of_product(work, op)
         if draft.work is None:
-            draft.kind, draft.work, draft.is_module, draft.is_parameter = work.kind, work, True, False
+            draft.work, draft.is_module, draft.is_parameter = work, True, False
             draft.calls.clear()
             direct = self._direct(work)
-            if direct is not None and work.kind != "recurrent":
+            if direct is not None and draft.kind != "recurrent":
                 draft.weight, draft.weight_shape = direct[0], self._lineage.shape[direct[0]]
                 draft.turned = direct[1] != work.weight_transposed
         draft.is_module &= op.module == draft.name and (self._plain is None or op.module in self._plain)
@@ -91,9 +96,13 @@ class Drafts:
         kind = work.kind
         if not names and kind in ("linear", "matmul"):
             names, kind = self._own_factor(op), "matmul"
+        if op.module in self._recurrent:
+            kind, names = "recurrent", names[:1]
         if not names:
             # No parameter plays the weight's part: a product of two activations.
-            name = f"{op.module}:{kind}" if op.module else kind
+            beside = self._lineage.names(work.beside) if work.beside is not None else ()
+            module = self._owner(beside[0], op) if beside else op.module
+            name = f"{module}:{kind}" if module else kind
             return self._rows.setdefault(name, Draft(name, kind, None))
         direct = self._direct(work)
         owner = self._owner(names[0], op)
@@ -104,10 +113,15 @@ class Drafts:
             if not same:
                 # A module with several weights: the later ones stand under their own names.
                 name = names[0] if direct is not None else op.module or names[0]
-        return self._rows.setdefault(name, Draft(name, kind, owner))
+        draft = self._rows.setdefault(name, Draft(name, kind, owner))
+        if draft.work is None:
+            draft.kind = kind  # its parameters may have come first
+        return draft
 
     def _own_factor(self, op: Op) -> tuple[str, ...]:
         """The parameter of the running module with which a product without a declared weight multiplies, if any."""
+        if self._lineage.is_static_op(op):
+            return ()
         for index in operands(op):
             names = self._lineage.names(index)
             if len(names) == 1 and op.module in self._owners[names[0]]:
@@ -128,11 +142,11 @@ class Drafts:
         Returns:
             Rows of modules that the data passes here, and rows of mere parameters that join it.
         """
-        live = bool(products) or not self._lineage.is_static_op(op)
+        live = not self._lineage.is_static_op(op)
         passed: dict[str, None] = {}
         feeding: dict[str, None] = {}
         for name in dict.fromkeys(name for index in operands(op) for name in self._lineage.names(index)):
-            if not live:
+            if not live and not any(self._rows[product].owner in self._owners[name] for product in products):
                 self._waiting.setdefault(name, op)
                 continue
             row = self._row_of_parameter(name, op, products)
@@ -141,7 +155,7 @@ class Drafts:
                 feeding[row.name] = None
             elif row.name not in products and not (products and row.work is not None):
                 passed[row.name] = None
-            if not products and row.work is None and name == row.lead:
+            if row.work is None and name == row.lead:
                 row.calls.append(self._call(self._waiting.get(name, op)))
         return list(passed), list(feeding)
 
@@ -218,8 +232,8 @@ def _parents(module: str) -> Iterator[str]:
 
 def owner_of(parameter: str) -> str:
     """The module that a parameter's name says: "a.weight" → "a", through parametrisations; "" is the network."""
-    holder = parameter.partition(".parametrizations.")[0] if ".parametrizations." in parameter else ""
-    return holder or parameter.rpartition(".")[0]
+    before, inside, _ = f".{parameter}".partition(".parametrizations.")
+    return (before if inside else before.rpartition(".")[0])[1:]
 
 
 def _finish(draft: Draft, tied: bool) -> Layer:

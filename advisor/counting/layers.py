@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import networkx as nx
 
 from advisor.counting.arguments import base_name, bind
-from advisor.counting.drafts import Drafts
+from advisor.counting.drafts import Drafts, ModuleKind
 from advisor.counting.flow import Flow
 from advisor.counting.handlers import handler_of
 from advisor.counting.ignored import reason
@@ -29,7 +29,7 @@ class Counted:
     notes: tuple[str, ...] = ()
 
 
-def build_layers(graph: OpGraph, aliases: Mapping[str, str], plain: Collection[str] | None = None) -> Counted:
+def build_layers(graph: OpGraph, aliases: Mapping[str, str], kinds: Mapping[str, ModuleKind] | None = None) -> Counted:
     """Groups the operators into layers.
 
     A product belongs to the module that owns its weight parameter; products without one are gathered per module and
@@ -39,10 +39,11 @@ def build_layers(graph: OpGraph, aliases: Mapping[str, str], plain: Collection[s
     Args:
         graph: the operators.
         aliases: every dotted parameter name → the name it is counted under (tied weights).
-        plain: modules that do nothing but their product (nn.Linear, nn.Conv2d), by dotted name; None: not known.
+        kinds: modules that do nothing but their product (nn.Linear, nn.Conv2d) and recurrent ones, by dotted name;
+            None: not known.
     """
     lineage = Lineage(graph, aliases)
-    drafts = Drafts(graph, lineage, aliases, plain)
+    drafts = Drafts(graph, lineage, aliases, kinds)
     flow = Flow(graph.inputs)
     unsupported: Counter[str] = Counter()
     ignored: Counter[str] = Counter()

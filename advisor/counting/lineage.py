@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from advisor.counting.arguments import base_name, operands, shared_operand, written_operands
+from advisor.counting.handlers import handler_of
 from advisor.network import Op, OpGraph, Shape
 
 # Views through which a parameter is still itself; `_TURNS` swap its two axes.
@@ -43,7 +44,7 @@ class Lineage:
         return all(self.is_static(index) for index in operands(op))
 
     def names(self, value: int) -> tuple[str, ...]:
-        """The parameters that a static Value was computed from, in the order they were met."""
+        """The parameters that a static Value was computed from without any product, in the order they were met."""
         return self._names.get(value, ()) if self.is_static(value) else ()
 
     def follow(self, op: Op) -> None:
@@ -57,7 +58,9 @@ class Lineage:
         if not static:
             self._live.update(self.home(index) for index in written_operands(op))
             return
-        names = tuple(dict.fromkeys(name for index in read for name in self.names(index)))
+        # A product has a row of its own, to which its parameters go; what it yields is not them any more.
+        own_row = handler_of(op.target) is not None
+        names = () if own_row else tuple(dict.fromkeys(name for index in read for name in self.names(index)))
         for index in op.outputs:
             self._static.add(index)
             if names:

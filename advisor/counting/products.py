@@ -75,6 +75,22 @@ def _bilinear(a: Arguments, values: Sequence[Value], outs: Sequence[Shape]) -> l
     return [Work(kind="matmul", macs=macs, input_shape=values[a["input1"].index].shape, output_shape=outs[0])]
 
 
+@counts("aten._trilinear")
+def _trilinear(a: Arguments, values: Sequence[Value], outs: Sequence[Shape]) -> list[Work]:
+    # What nn.Bilinear runs: (i1 · i2) summed over the axes that i3 lacks, then with i3 over the rest.
+    shapes = []
+    for name, added in (("i1", "expand1"), ("i2", "expand2"), ("i3", "expand3")):
+        shape = list(values[a[name].index].shape)
+        for axis in sorted(a[added]):
+            shape.insert(axis, 1)
+        shapes.append(shape)
+    total = [max(sizes) for sizes in zip(*shapes, strict=True)]
+    first = prod(size for size, *given in zip(total, shapes[0], shapes[1], strict=True) if max(given) == size)
+    gone = set(a["sumdim"]) & set(a["expand3"])
+    second = prod(size for axis, size in enumerate(total) if axis not in gone)
+    return [Work(kind="matmul", macs=first + second, input_shape=values[a["i1"].index].shape, output_shape=outs[0])]
+
+
 @counts("aten.einsum")
 def _einsum(a: Arguments, values: Sequence[Value], outs: Sequence[Shape]) -> list[Work]:
     # Two operands: every combination of the letters once. More: the path that torch takes, left to right.

@@ -20,13 +20,18 @@ Handler = Callable[[Arguments, Sequence[Value], Sequence[Shape]], "list[Work]"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One product inside an operator. `weight` is the Value that plays the weight's part, None for a free product."""
+    """One product inside an operator.
+
+    `weight` is the Value that plays the weight's part, None for a free product; `beside` is then a Value whose module
+    the product belongs to, where that is not the module that runs.
+    """
 
     kind: str
     macs: int
     input_shape: Shape
     output_shape: Shape
     weight: int | None = None
+    beside: int | None = None
     weight_transposed: bool = False  # stored (in, out): x @ W
     bias: bool = False
     stride: tuple[int, ...] = ()
