@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from advisor.cli import run
+from advisor.devices.here import pattern_runs, profiles_in
+from advisor.patterns.base import pattern_names
+from tests.devices.conftest import network_of
+from tests.devices.synthetic import all_executions, profile_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where we are, with one profile, one broken one and one other document in it."""
+    network = network_of("zoo:digits_cnn")
+    profile_of(network, all_executions(network, {}).values()).save(tmp_path / "mine.json")
+    (tmp_path / "broken.json").write_text('{"schema": "sparsity-advisor/profile-1", "name": ')
+    (tmp_path / "plan.json").write_text('{"schema": "sparsity-advisor/plan-1"}')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_json_lists_profiles_machines_and_patterns(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["devices", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    by_name = {item["name"]: item for item in document["profiles"]}
+    assert by_name["energy-45nm"]["origin"] == "analytic"
+    assert by_name["synthetic"]["file"] == "mine.json"
+    assert by_name["synthetic"]["measurements"] == 5
+    assert by_name["synthetic"]["device"] == "Roofline"
+    assert len(document["unreadable"]) == 1
+    assert document["unreadable"][0].startswith("broken.json: not JSON")
+    assert document["machines"]["cpu"]["torch"] == str(torch.__version__)
+    assert {item["pattern"] for item in document["patterns"]} == set(pattern_names())
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_table_has_name_origin_and_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["devices"]) == 0
+    text = capsys.readouterr().out
+    for words in ("profile", "origin", "median error", "mine.json", "energy-45nm", "this machine: ", "group"):
+        assert words in text
+    assert "note: broken.json" in text
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_file_that_was_asked_for_must_be_a_profile(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["devices", "plan.json"]) == 2
+    assert "profile plan.json: at" in capsys.readouterr().err
+    assert run(["devices", "mine.json", "--json"]) == 0
+    listed = [item["file"] for item in json.loads(capsys.readouterr().out)["profiles"]]
+    assert listed.count("mine.json") == 1
+
+
+def test_how_patterns_run_says_what_runs() -> None:
+    runs = {item.pattern: item for item in pattern_runs()}
+    assert set(runs) == set(pattern_names())
+    assert {name for name, item in runs.items() if item.faster} == {"group", "width"}
+    for name in ("channel", "block", "n:m", "unstructured"):
+        assert "no faster than dense" in runs[name].inference
+
+
+def test_only_files_that_say_they_are_profiles(folder: Path) -> None:
+    assert [path.name for path in profiles_in(folder)] == ["broken.json", "mine.json"]
