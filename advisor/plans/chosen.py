@@ -59,13 +59,11 @@ def _read(path: Path, limit: int, label: str) -> bytes:
     try:
         if not path.is_file():
             raise PlanError(f"{label}: its connections file {path.name} is not beside it; copy both files together")
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)
+        if (size := path.stat().st_size) > limit:
+            raise PlanError(f"{label}: {path.name} has {size:,} bytes, the plan's layers need at most {limit:,}")
+        return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file system can spell
         raise PlanError(f"{label}: cannot read {path.name!r}: {' '.join(str(error).split())}") from error
-    if len(data) > limit:
-        raise PlanError(f"{label}: {path.name} is larger than the {limit:,} bytes that the plan's layers need")
-    return data
 
 
 def _shape(layer: PlanLayer) -> Shape:

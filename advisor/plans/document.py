@@ -140,7 +140,8 @@ def from_document(document: Any, where: str) -> Plan:
     for error in jsonschema.Draft202012Validator(schema()).iter_errors(document):
         place = "/".join(str(part) for part in error.absolute_path) or "the top"
         message = " ".join(str(error.message).split())
-        message = message if len(message) < 200 else message[:200] + "…"
+        # What was found stands first and what was expected last.
+        message = message if len(message) < 200 else f"{message[:70]}…{message[-130:]}"
         raise PlanError(f"plan {where}: at {place[:200]}: {message}; it is no plan of this version, make it anew")
     plan = Plan(
         model=document["model"],

@@ -46,8 +46,11 @@ def mask_of(plan: Plan, layer: PlanLayer) -> Bools:
     if layer.pattern == "dense":
         return np.ones(layer.weight_shape, dtype=np.bool_)
     if layer.pattern == "width":
-        return _width_mask(plan, layer)
-    return pattern(layer.pattern).mask(layer.layer, layer.option, connections=connections_of(plan, layer))
+        mask = _width_mask(plan, layer)
+    else:
+        mask = pattern(layer.pattern).mask(layer.layer, layer.option, connections=connections_of(plan, layer))
+    # Where there is one tap, spreading over the taps gives a view that torch must not write through.
+    return np.require(mask, requirements=["C", "W"])
 
 
 def connections_of(plan: Plan, layer: PlanLayer) -> Bools:
@@ -85,4 +88,4 @@ def _width_mask(plan: Plan, layer: PlanLayer) -> Bools:
     columns = np.repeat(inputs.reshape(full.groups, -1), full.out_channels // full.groups, axis=0)
     kept = outputs[:, None] & columns
     spread = np.broadcast_to(kept.reshape(*kept.shape, *(1,) * len(full.kernel)), (*kept.shape, *full.kernel))
-    return np.ascontiguousarray(stored(spread, full))
+    return stored(spread, full)
