@@ -9,10 +9,10 @@ from advisor.devices.profile import Profile
 from advisor.errors import AdvisorError
 from advisor.models import parse_input
 from advisor.patterns.base import pattern_names
-from advisor.planning.budgets import COSTS, parse_budgets
-from validation.page.offer import DEFAULT_PATTERNS, NO_PROFILE, OWN, Offer
-
-TIMES = ("latency", "training_latency")
+from advisor.planning.budgets import COSTS, TIMES, parse_budgets
+from advisor.planning.options import DEFAULT_PATTERNS
+from advisor.planning.sensitivity import SENSITIVITIES
+from validation.page.offer import NO_PROFILE, OWN, Offer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Choices:
     @property
     def own_weights(self) -> bool:
         """Whether the network's own weights matter, so that it must be built with them."""
-        return self.sensitivity not in ("erk", "uniform")
+        return SENSITIVITIES[self.sensitivity].needs == "weights"
 
 
 def default_choices(offer: Offer) -> Choices:
@@ -110,10 +110,8 @@ def selectable_patterns() -> tuple[str, ...]:
 
 def selectable_sensitivities(model: str, offer: Offer) -> tuple[str, ...]:
     """How losses can be estimated. Weights count only for a network of the user's own: the others' are random here."""
-    from advisor.planning.sensitivity import SENSITIVITIES
-
-    blind = tuple(name for name in ("erk", "uniform") if name in SENSITIVITIES)
-    return blind + (("magnitude",) if model in offer.models and "magnitude" in SENSITIVITIES else ())
+    own = model in offer.models
+    return tuple(name for name, kind in SENSITIVITIES.items() if own or kind.needs == "nothing")
 
 
 def input_problem(text: str) -> str:

@@ -20,7 +20,7 @@ from advisor.errors import AdvisorError, ModelError, ProfileError
 
 OWN = "yours"  # the source of networks that were given at start
 NO_PROFILE = ""
-DEFAULT_PATTERNS = ("channel", "group", "width")
+USUAL = {"zoo": "digits_cnn", "torchvision": "resnet18", "timm": "resnet18"}  # what a source shows first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,11 +8,14 @@ from pathlib import Path
 import advisor
 from advisor.models import load_model
 from advisor.network import Network
+from advisor.planning.baselines import BASELINES
 from advisor.planning.frontier import Frontier
 from advisor.plans.plan import Plan
 from validation.page.choices import Choices
 from validation.page.jobs import Command, Desk, Job
 from validation.page.offer import Offer
+
+__all__ = ["BASELINES", "front_job", "measurement", "network_job", "plan_job", "plan_key", "validation"]
 
 FRONT_POINTS = 16
 _TRACING = threading.Lock()  # torch.export keeps global state
