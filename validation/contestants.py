@@ -163,8 +163,6 @@ def line_up(
     if not places["plan"].is_file():
         folder.mkdir(parents=True, exist_ok=True)
         plan.save(places["plan"])
-    found = [Contestant(label="dense", plan=None), Contestant(label="plan", plan=replace(plan, network=network))]
-    for kind in kinds:
-        if places[kind].is_file():
-            found.append(Contestant(label=kind, plan=replace(load_plan(places[kind]), network=network)))
-    return tuple(found), reasons
+    plans = {"plan": plan} | {kind: load_plan(places[kind]) for kind in kinds if places[kind].is_file()}
+    thinned = (Contestant(label=label, plan=replace(one, network=network)) for label, one in plans.items())
+    return (Contestant(label="dense", plan=None), *thinned), reasons

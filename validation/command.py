@@ -1,0 +1,199 @@
+"""`advisor validate` and `advisor app`: the commands of the floors above the library."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from advisor.commands.options import (
+    big,
+    json_option,
+    model_argument,
+    profile_option,
+    split_names,
+    table,
+    threads_option,
+)
+
+LOCAL = "127.0.0.1"
+
+
+@click.command()
+@model_argument
+@click.option("--plan", "plan_file", required=True, metavar="PLAN", help="A plan file.")
+@click.option("--data", metavar="NAME", help="cluttered, mnist5k, digits, cifar10, cifar100, fashionmnist, imagenet.")
+@click.option("--epochs", default=4, show_default=True, type=click.IntRange(min=1))
+@click.option("--seeds", default=2, show_default=True, type=click.IntRange(min=1), help="Runs per plan.")
+@click.option("--baselines", default="width,uniform,erk", show_default=True, metavar="A,B", help='"" for none.')
+@click.option("--engine", default="local", show_default=True, metavar="local|ray", help="Where runs happen.")
+@click.option("--from", "checkpoint", metavar="CHECKPOINT", help="Trained weights: apply, recalibrate, fine-tune.")
+@profile_option
+@click.option("--train-size", type=click.IntRange(min=2), metavar="N", help="Training images; all by default.")
+@click.option("--test-size", type=click.IntRange(min=1), metavar="N", help="Test images; all by default.")
+@click.option("--data-dir", metavar="DIR", help="Where torchvision's data sets lie; ./data by default.")
+@click.option("--download", is_flag=True, help="Let torchvision download the data set.")
+@threads_option
+@click.option("--restart", is_flag=True, help="Throw away what an earlier validation left in DIR.")
+@click.option("--out", required=True, metavar="DIR", help="Folder for runs and report.")
+@json_option
+def validate(
+    model: str,
+    plan_file: str,
+    data: str | None,
+    epochs: int,
+    seeds: int,
+    baselines: str,
+    engine: str,
+    checkpoint: str | None,
+    profile_name: str | None,
+    train_size: int | None,
+    test_size: int | None,
+    data_dir: str | None,
+    download: bool,
+    threads: int | None,
+    restart: bool,
+    out: str,
+) -> tuple[dict[str, Any], str]:
+    """Train MODEL shortly, dense, under PLAN and under plain alternatives at the same budgets, and write a report.
+
+    Every run of a seed starts from the same dense weights and sees the same batches. Started again with the same
+    arguments, it goes on where it stopped.
+
+    \b
+    Examples
+      advisor validate zoo:digits_cnn --plan plan.json --epochs 4 --seeds 3 --out report/
+      advisor validate torchvision:resnet18 --plan plan.json --data cifar10 --download --out report/
+      advisor validate my_net.py:build --plan plan.json --from trained.pt --epochs 2 --out report/
+    """
+    from advisor.errors import AdvisorError, ModelError, unknown
+
+    if engine != "local":
+        if engine == "ray":
+            raise AdvisorError("engine 'ray' is not available yet; use --engine local")
+        raise AdvisorError(unknown("engine", engine, ["local"]))
+    from advisor.devices.profile import load_profile
+    from advisor.devices.settings import cpu_threads
+    from advisor.plans.plan import load_plan
+    from validation.study import Wish
+    from validation.study import validate as run
+
+    weights = Path(checkpoint) if checkpoint else None
+    if weights is not None and not weights.is_file():
+        raise ModelError(f"weights: no file {str(weights)!r} here; check the path of --from")
+    wish = Wish(
+        model=model,
+        plan=load_plan(plan_file),
+        plan_path=plan_file,
+        out=Path(out),
+        data=data,
+        epochs=epochs,
+        seeds=seeds,
+        baselines=tuple(dict.fromkeys(split_names(baselines) or ())),
+        checkpoint=weights,
+        profile=load_profile(profile_name) if profile_name else None,
+        profile_name=profile_name,
+        train_size=train_size,
+        test_size=test_size,
+        folder=Path(data_dir) if data_dir else None,
+        download=download,
+        threads=threads,
+        restart=restart,
+    )
+    with cpu_threads(threads), _terminable():
+        try:
+            report = run(wish)
+        except KeyboardInterrupt:
+            click.echo(f"interrupted: finished runs and epochs are kept in {out}; run it again to go on", err=True)
+            raise
+    return report, _text(report) + f"\nwrote {Path(out) / 'report.json'} and {Path(out) / 'report.html'}"
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM stop a validation as orderly as Ctrl-C."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _text(report: dict[str, Any]) -> str:
+    rows = []
+    for item in report["summary"]:
+        measured, interval = item["measured"], item["confidence_interval"]
+        half = f"± {(interval[1] - interval[0]) / 2:.3f}" if interval else ""
+        latency = f"{measured['latency']:.3f}" if "latency" in measured else ""
+        told = f"{item['predicted']['latency']:.3f}" if "latency" in item["predicted"] else ""
+        mean = "failed" if item["mean"] is None else f"{item['mean']:.3f}"
+        counts = [f"{measured['params']:,}", big(measured["macs"])]
+        rows.append([item["plan"], item["way"], mean, half, *counts, told, latency])
+    headers = ["plan", "what it does", "accuracy", "", "params", "MACs", "predicted ms", "measured ms"]
+    lines = [table(headers, rows, right=(2, 4, 5, 6, 7)), ""]
+    lines += [report["verdict"]["text"]] if report["verdict"] else ["no thinned network finished"]
+    lines += [f"baseline {name} is missing: {reason}" for name, reason in report["missing"].items()]
+    lines += [f"note: {note}" for note in report["notes"]]
+    return "\n".join(lines)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.option("--model", "models", multiple=True, metavar="SPEC", help="A network of yours to offer; may be repeated.")
+@click.option("--host", default=LOCAL, show_default=True, metavar="ADDRESS", help="Address to listen on.")
+@click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def app(models: tuple[str, ...], host: str, port: int, arguments: tuple[str, ...]) -> None:
+    """Open the Streamlit page, on this machine only unless another --host is given.
+
+    What follows `--` goes to the page itself.
+
+    \b
+    Examples
+      advisor app
+      advisor app --model my_net.py:build --port 8600
+      advisor app -- --profile my_machine.json
+    """
+    from importlib.util import find_spec
+
+    from advisor.errors import AdvisorError
+
+    found = find_spec("app")
+    if found is None or found.origin is None:
+        raise AdvisorError("the page (app.py) is not installed here; reinstall the package sparsity-advisor")
+    _check_port(host, port)
+    command = [sys.executable, "-m", "streamlit", "run", found.origin, "--server.address", host]
+    command += ["--server.port", str(port), "--server.headless", "true", "--browser.gatherUsageStats", "false"]
+    command += ["--", *(word for model in models for word in ("--model", model)), *arguments]
+    click.echo(f"page: http://{host}:{port}  (Ctrl-C ends it)", err=True)
+    try:
+        status = subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:  # the page got it, too, and has ended by itself
+        return
+    if status not in (0, -signal.SIGINT, -signal.SIGTERM):
+        raise AdvisorError(f"the page ended with status {status}; what it said stands above")
+
+
+def _check_port(host: str, port: int) -> None:
+    from advisor.errors import AdvisorError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise AdvisorError(
+                f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port or --host"
+            ) from error

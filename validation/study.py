@@ -1,0 +1,237 @@
+"""A validation from beginning to end: line up, train, count, time, judge, report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from advisor.errors import AdvisorError, DeviceError, ProfileError
+from advisor.models import load_model
+from advisor.trace import analyze
+from validation.contestants import Contestant, builder, check_network, line_up
+from validation.data import Request, load_data, suited
+from validation.data.registry import image_shape
+from validation.exchange import Exchange, exchange, losses_by_pattern, verdict, way_of
+from validation.progress import Monitor
+from validation.receipts import Counts, Timings, count, time_all
+from validation.report import Findings, accuracies_of, write
+from validation.training import FINETUNE_RATE, SCRATCH_RATE, Recipe
+from validation.trials import Study, alone, discard, open_folder, run_all, total_steps
+
+if TYPE_CHECKING:
+    from advisor.devices.profile import Profile
+    from advisor.network import Network
+    from advisor.plans.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the user asked for."""
+
+    model: str
+    plan: Plan
+    out: Path
+    plan_path: str = "plan.json"
+    data: str | None = None
+    epochs: int = 4
+    seeds: int = 2
+    baselines: tuple[str, ...] = ("width", "uniform", "erk")
+    checkpoint: Path | None = None
+    profile: Profile | None = None
+    profile_name: str | None = None
+    train_size: int | None = None
+    test_size: int | None = None
+    folder: Path | None = None
+    download: bool = False
+    threads: int | None = None
+    restart: bool = False
+
+    @property
+    def command(self) -> str:
+        """The same again, as a user would type it."""
+        words = ["advisor", "validate", self.model, "--plan", self.plan_path]
+        for option, value in (
+            ("--data", self.data),
+            ("--epochs", self.epochs),
+            ("--seeds", self.seeds),
+            ("--baselines", ",".join(self.baselines)),
+            ("--from", self.checkpoint),
+            ("--profile", self.profile_name),
+            ("--train-size", self.train_size),
+            ("--test-size", self.test_size),
+            ("--data-dir", self.folder),
+            ("--threads", self.threads),
+            ("--out", self.out),
+        ):
+            if value is not None:
+                words += [option, str(value)]
+        return shlex.join(words)
+
+
+def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
+    """Trains the dense network, the plan and its baselines alike, times them, and writes the report.
+
+    What an earlier call finished in the same folder is kept. Ctrl-C leaves everything up to the last epoch.
+
+    Returns:
+        The contents of report.json.
+
+    Raises:
+        AdvisorError: anything that the user can mend, before the first step of training where that can be known.
+    """
+    study, network, notes = _prepare(wish)
+    with alone(wish.out):
+        if wish.restart:
+            discard(wish.out)
+        open_folder(study)
+        contestants, missing = line_up(
+            network, wish.plan, wish.baselines, profile=wish.profile, folder=wish.out / "plans"
+        )
+        study = replace(study, contestants=contestants)
+        open_folder(study)
+        dense = study.build(0)
+        counts = {one.label: count(one, dense, network) for one in contestants}
+        monitor = Monitor(wish.out, total_steps(study), shown=shown)
+        try:
+            plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
+            runs = run_all(study, plain, monitor)
+            timings, more = _time(wish, network, contestants)
+            findings = _judge(wish, study, network, runs, counts, timings, missing, (*notes, *more))
+            report = write(findings, wish.out)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            message = (
+                f"{monitor.runs_finished} of {len(contestants) * len(study.seeds)} runs are kept in {wish.out}; "
+                "run the same command again to go on"
+                if stopped
+                else " ".join(str(error).split())
+            )
+            monitor.close("interrupted" if stopped else "failed", message)
+            raise
+        monitor.close("done")
+    return report
+
+
+def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
+    plan = wish.plan
+    text = ",".join("x".join(map(str, shape)) for shape in plan.input_shapes)
+    loaded = load_model(wish.model, device="cpu", input_text=text)
+    plan.masks(loaded.module)  # the plan must belong to this network, before anything long begins
+    network = analyze(loaded.module, loaded.example_inputs, name=loaded.name)
+    shape = image_shape(wish.model, network.input_shapes)
+    data = load_data(
+        wish.data or suited(shape),
+        Request(
+            shape=shape,
+            train_size=wish.train_size,
+            test_size=wish.test_size,
+            folder=wish.folder,
+            download=wish.download,
+        ),
+    )
+    notes = [*data.notes]
+    if plan.model != wish.model:
+        notes.append(f"the plan was made for {plan.model!r}; layers and shapes are the same")
+    build = builder(wish.model, plan.input_shapes)
+    notes += check_network(wish.model, build(0), data)
+    rate = FINETUNE_RATE if wish.checkpoint else SCRATCH_RATE
+    study = Study(
+        model=wish.model,
+        contestants=(Contestant(label="dense", plan=None), Contestant(label="plan", plan=plan)),
+        seeds=tuple(range(wish.seeds)),
+        data=data,
+        recipe=Recipe(epochs=wish.epochs, peak_rate=rate),
+        out=wish.out,
+        build=build,
+        checkpoint=wish.checkpoint,
+    )
+    return study, network, tuple(notes)
+
+
+def _time(wish: Wish, network: Network, contestants: tuple[Contestant, ...]) -> tuple[Timings | None, tuple[str, ...]]:
+    try:
+        return time_all(network, contestants, profile=wish.profile, threads=wish.threads), ()
+    except DeviceError as error:  # the training stands, whatever device the profile is of
+        return None, (f"latency was not measured: {error}",)
+
+
+def predicted_costs(one: Contestant, wish: Wish, network: Network) -> tuple[dict[str, float], str]:
+    """Cost key → what the plan promises, with `key_low` and `key_high`; times from the profile given here."""
+    found: dict[str, float] = {}
+    for key, line in wish.plan.costs.items() if one.plan is None else one.plan.costs.items():
+        found[key] = line.dense if one.plan is None else line.plan
+        if one.plan is not None and line.low is not None and line.high is not None:
+            found |= {f"{key}_low": line.low, f"{key}_high": line.high}
+    if one.plan is None:
+        found |= {"params": network.params, "macs": network.macs}
+    if wish.profile is not None:
+        from advisor.devices.verify import predict_latency
+
+        try:
+            told = predict_latency(network, wish.profile, one.plan)
+        except ProfileError as error:
+            return found, f"latency of {one.label} is not predicted: {error}"
+        found |= {"latency": told.latency_ms, "latency_low": told.low_ms, "latency_high": told.high_ms}
+    return found, ""
+
+
+def _judge(
+    wish: Wish,
+    study: Study,
+    network: Network,
+    runs: list[dict[str, Any]],
+    counts: Mapping[str, Counts],
+    timings: Timings | None,
+    missing: Mapping[str, str],
+    notes: tuple[str, ...],
+) -> Findings:
+    accuracies = accuracies_of(runs)
+    thinned = {one.label: one.plan for one in study.contestants if one.plan is not None}
+    try:
+        rates = exchange({label: losses_by_pattern(network, plan) for label, plan in thinned.items()}, accuracies)
+    except AdvisorError as error:  # a sensitivity that cannot be asked again here
+        rates = Exchange(notes=(f"no exchange rates: {error}",))
+    predicted = {}
+    said = list(notes)
+    for one in study.contestants:
+        predicted[one.label], note = predicted_costs(one, wish, network)
+        said += [note] if note else []
+        said += [f"{one.label}: {text}" for text in counts[one.label].notes]
+    said += [f"{run['plan']}, seed {run['seed']} failed: {run['problem']}" for run in runs if run["problem"]]
+    settings = study.settings() | {
+        "seeds": list(study.seeds),
+        "threads": torch.get_num_threads(),
+        "optimizer": "Adam, one-cycle rate, the same batches for every plan of a seed",
+        "latency": timings.settings if timings else None,
+    }
+    return Findings(
+        model=wish.model,
+        network=network,
+        contestants=study.contestants,
+        runs=runs,
+        counts=counts,
+        timings=timings,
+        predicted=predicted,
+        exchange=rates,
+        verdict=verdict({label: way_of(plan) for label, plan in thinned.items()}, accuracies, at=_size(wish, network)),
+        settings=settings,
+        command=wish.command,
+        missing=missing,
+        notes=tuple(dict.fromkeys(said)),
+    )
+
+
+def _size(wish: Wish, network: Network) -> str:
+    """ "At macs 20 %" of what the dense network takes, by the plan's budgets."""
+    shares = [
+        f"{key.replace('_', ' ')} {100 * line.budget / line.dense:.0f} %"
+        for key, line in wish.plan.costs.items()
+        if line.budget is not None and line.dense
+    ]
+    size = f"{network.params:,} parameters" if network.params < 1e6 else f"{network.params / 1e6:.1f} M parameters"
+    return f"At {' and '.join(shares) or 'the plan'} of dense ({size}, {network.macs / 1e6:.1f} M MACs)"
