@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_flatten, tree_iter, tree_map_only
 from torch.utils.weak import WeakIdKeyDictionary
 
 from advisor.network import Op, OpGraph, Ref, Value
+from advisor.quiet import quiet
 
 
 def plain(value: Any) -> Any:
@@ -135,7 +136,7 @@ def record(module: torch.nn.Module, inputs: tuple[Any, ...]) -> OpGraph:
     after = torch.nn.modules.module.register_module_forward_hook(leave, always_call=True)
     recorder = _Recorder(builder, names, stack)
     try:
-        with torch.no_grad():
+        with quiet(), torch.no_grad():
             given = [recorder.see(t, "input") for t in tree_iter(inputs) if isinstance(t, torch.Tensor)]
             with recorder:
                 result = module(*inputs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from advisor.counting.einsum import einsum_macs
 from advisor.counting.work import Arguments, Work, counts
 from advisor.network import Ref, Shape, Value
 
@@ -93,31 +94,9 @@ def _trilinear(a: Arguments, values: Sequence[Value], outs: Sequence[Shape]) -> 
 
 @counts("aten.einsum")
 def _einsum(a: Arguments, values: Sequence[Value], outs: Sequence[Shape]) -> list[Work]:
-    # Two operands: every combination of the letters once. More: the path that torch takes, left to right.
-    tensors = [values[item.index].shape for item in a["tensors"]]
-    inputs, _, output = a["equation"].replace(" ", "").partition("->")
-    terms = [_letters(term, len(shape)) for term, shape in zip(inputs.split(","), tensors, strict=True)]
-    sizes: dict[str, int] = {}
-    for term, shape in zip(terms, tensors, strict=True):
-        for letter, size in zip(term, shape, strict=True):
-            sizes[letter] = max(sizes.get(letter, 1), size)
-    macs = 0
-    held = terms[0]
-    for position, term in enumerate(terms[1:], start=2):
-        joint = set(held) | set(term)
-        macs += prod(sizes[letter] for letter in joint)
-        later = set("".join(terms[position:])) | set(_letters(output, len(outs[0])))
-        held = "".join(sorted(letter for letter in joint if letter in later))
-    return [Work(kind="matmul", macs=macs, input_shape=tensors[0], output_shape=outs[0])]
-
-
-def _letters(term: str, rank: int) -> str:
-    # "...ij" → digits stand for the axes behind the dots, counted from the right so that they broadcast
-    if "..." not in term:
-        return term
-    before, _, after = term.partition("...")
-    free = rank - len(before) - len(after)
-    return before + "".join(chr(ord("0") + i) for i in reversed(range(free))) + after
+    shapes = [values[item.index].shape for item in a["tensors"]]
+    macs = einsum_macs(a["equation"], shapes, a.get("path"))
+    return [Work(kind="matmul", macs=macs, input_shape=shapes[0], output_shape=outs[0])]
 
 
 @counts("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu")
