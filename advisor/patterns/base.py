@@ -51,7 +51,7 @@ class Pattern(ABC):
         if set(option.parameters) != set(self.parameters):
             wanted = ", ".join(self.parameters) or "none"
             return f"has parameters {', '.join(sorted(option.parameters)) or 'none'}; expected {wanted}"
-        wrong = [k for k in self.parameters if not _positive(option.parameters[k])]
+        wrong = [k for k in self.parameters if not is_count(option.parameters[k])]
         if wrong:
             return f"parameter {wrong[0]}={option.parameters[wrong[0]]!r} is not a positive integer"
         return self._problem(layer, option)
@@ -208,5 +208,6 @@ def index_item_bytes(count: int) -> int:
     return 2 if count < 65536 else 4
 
 
-def _positive(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """A positive integer, as parameters of options are."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

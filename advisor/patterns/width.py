@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from advisor.network import Layer, Shape
-from advisor.patterns.base import DENSITIES, Pattern, register
+from advisor.patterns.base import DENSITIES, Pattern, is_count, register
 from advisor.patterns.draw import Bools, Floats, smallest
 from advisor.patterns.layout import inputs_of, over_taps, sum_taps, taps_of
 from advisor.patterns.option import Option
@@ -39,6 +39,9 @@ class Width(Pattern):
         missing = [k for k in ("in", "out", "rounding", "in_channels", "out_channels") if k not in given]
         if missing or not 0 < option.density <= 1:
             return f"has no {missing[0]!r}" if missing else f"density {option.density} is outside (0, 1]"
+        wrong = [k for k in ("in_channels", "out_channels", "groups") if not is_count(given.get(k, 1))]
+        if wrong:
+            return f"parameter {wrong[0]}={given[wrong[0]]!r} is not a positive integer"
         if given["rounding"] not in ROUNDINGS:
             return f"rounding {given['rounding']!r} is none of {', '.join(ROUNDINGS)}"
         inputs, outputs, groups = _sizes(layer, option)
@@ -72,12 +75,9 @@ class Width(Pattern):
 
     def _choose(self, layer: Layer, option: Option, values: npt.NDArray[Any]) -> Bools:
         inputs, outputs, groups = _sizes(layer, option)
-        if _depthwise(layer):  # one group per channel: whole groups go
-            split = values.reshape(layer.groups, -1).sum(axis=1)
-            kept = smallest(split, groups)
-            return np.broadcast_to(np.repeat(kept, layer.out_channels // layer.groups)[:, None], values.shape).copy()
         split = values.reshape(layer.groups, -1, inputs_of(layer))
-        rows = smallest(split.sum(axis=2), outputs // groups)
+        whole = smallest(split.sum(axis=(1, 2)), groups)  # a depthwise layer loses groups, others lose none
+        rows = smallest(split.sum(axis=2), outputs // groups) & whole[:, None]
         columns = smallest((split * rows[:, :, None]).sum(axis=1), inputs // groups)
         return (rows[:, :, None] & columns[:, None, :]).reshape(values.shape)
 
