@@ -63,7 +63,6 @@ def assemble(
         if level
     }
     made = connect(network, options, seed=style.seed, selection=style.selection, levels=levels, rounding=style.rounding)
-    owners: dict[str | None, str] = {}  # a weight that several layers share is planned (dense) under its first
     layers = [
         PlanLayer.of(
             layer,
@@ -75,7 +74,6 @@ def assemble(
             kept=made.kept.get(layer.name),
         )
         for layer in network.sparsifiable
-        if owners.setdefault(layer.weight, layer.name) == layer.name
     ]
     remarks = (*notes, *_remarks(network, built, choice, options), *built.notes, *made.notes)
     timed = profile if built.time_key else None

@@ -227,12 +227,11 @@ def _thinnable(question: _Question, name: str) -> dict[str, Layer]:
     """Layers that the pattern fits: the ends only where the plan itself thins one out."""
     from advisor.patterns.base import pattern
     from advisor.patterns.candidates import end_layers
-    from advisor.planning.options import tied_weights
 
     network = question.network
     masked = {layer.name for layer in question.plan.layers if layer.pattern not in ("dense", "width")}
     ends = set(end_layers(network))
-    fixed = tied_weights(network) | (set() if ends & masked else ends)
+    fixed = set() if ends & masked else ends
     return {
         layer.name: layer for layer in network.sparsifiable if layer.name not in fixed and pattern(name).options(layer)
     }

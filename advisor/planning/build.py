@@ -69,15 +69,12 @@ def build_table(
     columns: dict[str, list[Floats]] = {"params": [], "macs": [], "weight_memory": [], "energy": []}
     coefficients, notes = _coefficients(profile)
     item = item_bytes(network)
-    seen: set[str | None] = set()
     for layer in layers:
         choices = menu.options[layer.name]
-        first = layer.weight not in seen  # a shared weight is held once
-        seen.add(layer.weight)
-        columns["params"].append(np.array([_kept(layer, option) * first for option in choices], np.float64))
+        columns["params"].append(np.array([_kept(layer, option) for option in choices], np.float64))
         columns["macs"].append(np.array([_macs(layer, option) for option in choices], np.float64))
         columns["weight_memory"].append(
-            np.array([_bytes(layer, option, item[layer.name]) * first for option in choices], np.float64)
+            np.array([_bytes(layer, option, item[layer.name]) for option in choices], np.float64)
         )
         columns["energy"].append(np.array([_energy(layer, option, coefficients) for option in choices], np.float64))
     constants = {

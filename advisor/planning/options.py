@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,11 +49,7 @@ def menu(
     found = candidates(
         network, tuple(name for name in names if name not in ("width", "dense")), include_ends=include_ends
     )
-    shared = tied_weights(network)
-    masked = {
-        layer.name: (DENSE,) if layer.name in shared else tuple(found.get(layer.name, (DENSE,)))
-        for layer in network.sparsifiable
-    }
+    masked = {layer.name: tuple(found.get(layer.name, (DENSE,))) for layer in network.sparsifiable}
     return with_width(network, masked, rounding=rounding, levels=levels if "width" in names else ())
 
 
@@ -98,9 +93,3 @@ def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
     if not [name for name in patterns if name != "dense"]:
         raise PatternError(f"no pattern to choose from; expected one or more of: {', '.join(pattern_names())}")
     return tuple(dict.fromkeys(patterns))
-
-
-def tied_weights(network: Network) -> frozenset[str]:
-    """Layers whose weight is another layer's too: thinning out one of them would change the other."""
-    owners = Counter(layer.weight for layer in network.sparsifiable)
-    return frozenset(layer.name for layer in network.sparsifiable if owners[layer.weight] > 1)

@@ -13,6 +13,8 @@ from tests.planning.tables import table_of
 HALF = Option(pattern="channel", density=0.5)
 NARROW = Option(pattern="width", density=0.5, parameters={"in": 1.0, "out": 0.5})
 
+AT_FULL = (((0, 0),), ((0, 0),))
+
 
 def tied(**changes: object) -> CostTable:
     fields: dict[str, object] = {
@@ -58,7 +60,10 @@ def test_totals_are_exact() -> None:
         ({"layers": ()}, "no layers"),
         ({"layers": ("a",)}, "options has 2 entries"),
         ({"layers": ("a", "a")}, "appears twice"),
-        ({"options": ((DENSE, DENSE), (DENSE, NARROW))}, "layer a: option 'dense d=1' appears twice"),
+        (
+            {"options": ((DENSE, DENSE), (DENSE, NARROW)), "requires": (AT_FULL, AT_FULL)},
+            "layer a: option 'dense d=1' appears twice",
+        ),
         ({"options": ((HALF, NARROW), (DENSE, NARROW))}, "layer a: no dense option"),
         ({"costs": {"params": ([1, -2], [1, 2])}}, "layer a, option 'width d=0.5 in=1.0 out=0.5': params=-2.0"),
         ({"costs": {"params": ([1, 2], [float("nan"), 2])}}, "layer b, option 'dense d=1': params=nan"),

@@ -1,0 +1,97 @@
+"""The plain alternatives at a plan's budgets."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import advisor
+from advisor.errors import BudgetError, PlanError
+from advisor.network import Network
+from advisor.planning.allocation import erk_scores, scaled
+from advisor.planning.baselines import baselines
+from tests.planning.test_build import timed
+
+
+@pytest.mark.parametrize("kind", ["uniform", "erk"])
+def test_meets_the_budgets_as_closely_as_it_can(digits: Network, kind: str) -> None:
+    plan = advisor.plan(digits, budgets={"macs": "30%", "params": "40%"}, patterns=["channel"])
+    found = baselines(digits, plan, kinds=[kind])
+    assert found.reasons == {}
+    baseline = found[kind]
+    shares = [line.plan / line.budget for line in baseline.costs.values() if line.budget is not None]
+    assert len(shares) == 2
+    assert 0.9 < max(shares) <= 1.0  # the patterns' rounding leaves a little
+    assert baseline.status == "baseline"
+    assert math.isnan(baseline.bound)
+    assert math.isnan(baseline.gap)
+    assert baseline.objective >= plan.bound
+    assert {layer.pattern for layer in baseline.layers} == {"dense", "channel"}
+    assert baseline.layers[0].pattern == baseline.layers[-1].pattern == "dense"
+    assert any(note.startswith(f"baseline {kind}: ") for note in baseline.notes)
+
+
+def test_uniform_has_one_density_and_erk_its_shape(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"params": "20%"}, patterns=["channel"])
+    found = baselines(digits, plan, kinds=["uniform", "erk"])
+    assert len({layer.density for layer in found["uniform"].layers if layer.pattern == "channel"}) == 1
+    inner = [layer for layer in found["erk"].layers if layer.pattern == "channel"]
+    shapes = [layer.weight_shape for layer in inner]
+    weights = [math.prod(shape) for shape in shapes]
+    scale = inner[0].density * weights[0] / sum(shapes[0])
+    assert [layer.density for layer in inner] == pytest.approx(scaled(erk_scores(shapes), weights, scale).tolist())
+
+
+def test_a_budget_that_dense_meets_gives_dense(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"params": "100%"}, patterns=["channel"])
+    found = baselines(digits, plan, kinds=["uniform", "erk"])
+    assert all(layer.pattern == "dense" for kind in found.values() for layer in kind.layers)
+
+
+def test_out_of_reach_is_a_reason_not_an_error(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"params": "8%"}, patterns=["channel"], include_ends=True)
+    kept = baselines(digits, plan, kinds=["uniform"])
+    assert "uniform" in kept
+    lowest = advisor.plan(digits, budgets={"latency": "60%"}, patterns=["group"], profile=timed(digits, ("group",)))
+    from dataclasses import replace
+
+    lines = {**lowest.costs, "macs": replace(lowest.costs["macs"], budget=1000.0)}
+    found = baselines(digits, replace(lowest, costs=lines), kinds=["uniform"], profile=timed(digits, ("group",)))
+    assert "uniform" not in found
+    assert "uniform group reaches macs" in found.reasons["uniform"]
+    assert "over the budget of 1.000 k" in found.reasons["uniform"]
+
+
+def test_where_a_time_is_limited_a_masked_pattern_gives_way_to_group(digits: Network) -> None:
+    profile = timed(digits, ("channel", "group"))
+    plan = advisor.plan(digits, budgets={"latency": "70%"}, patterns=["group"], profile=profile)
+    from dataclasses import replace
+
+    # a plan that mostly used channel and got its time from elsewhere
+    layers = tuple(
+        replace(layer, pattern="channel", parameters={}) if layer.pattern == "group" else layer for layer in plan.layers
+    )
+    found = baselines(digits, replace(plan, layers=layers), profile=profile, kinds=["uniform"])
+    assert {layer.pattern for layer in found["uniform"].layers} == {"dense", "group"}
+
+
+def test_mistakes(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"params": "50%"}, patterns=["channel"])
+    with pytest.raises(PlanError, match="unknown baseline 'unifrom'; did you mean 'uniform'"):
+        baselines(digits, plan, kinds=["unifrom"])
+    from dataclasses import replace
+
+    free = replace(plan, costs={key: replace(line, budget=None) for key, line in plan.costs.items()})
+    with pytest.raises(PlanError, match="has no budgets"):
+        baselines(digits, free)
+    timed_plan = advisor.plan(digits, budgets={"latency": "80%"}, patterns=["group"], profile=timed(digits, ("group",)))
+    with pytest.raises(BudgetError, match="needs a profile"):
+        baselines(digits, timed_plan, kinds=["uniform"])
+
+
+def test_random_draws_follow_the_seed(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"params": "30%"}, patterns=["channel"])
+    one, two = (baselines(digits, plan, kinds=["uniform"], seed=seed)["uniform"] for seed in (1, 2))
+    assert one.seed == 1
+    assert [layer.seed for layer in one.layers] != [layer.seed for layer in two.layers]
