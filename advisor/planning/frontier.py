@@ -195,4 +195,4 @@ def _with_knee(points: Sequence[FrontierPoint]) -> tuple[FrontierPoint, ...]:
     # below the chord from (dense, 0) to (least, most): 1 − x − y with x, y in [0, 1] measured from the ideal corner
     below = 1 - (cost - cost.min()) / width - (loss - loss.min()) / height
     knee = int(np.argmax(below))
-    return tuple(replace(point, knee=index == knee and below[knee] > 0) for index, point in enumerate(points))
+    return tuple(replace(point, knee=bool(index == knee and below[knee] > 0)) for index, point in enumerate(points))
