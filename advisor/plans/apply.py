@@ -11,16 +11,15 @@ import torch
 from torch import nn
 
 from advisor.errors import PlanError
-from advisor.plans.kept import kept_outputs, width_levels, with_kept
+from advisor.plans.kept import narrowed, with_kept
 from advisor.plans.masks import connections_of, mask_of
 from advisor.plans.match import check_model, network_for
 from advisor.runtime.execution import Method, method_of
 from advisor.runtime.fold import fold, has_norms
-from advisor.runtime.gather import can_replace, gathered
+from advisor.runtime.gather import Gathered, can_replace, gathered
 from advisor.runtime.packed import pack_shared, unpack
 
 if TYPE_CHECKING:
-    from advisor.network import Network
     from advisor.plans.plan import Plan, PlanLayer
 
 Holders = list[tuple[nn.Module, str]]
@@ -59,12 +58,14 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
         PlanError: the plan belongs to another network; the first difference is named.
     """
     check_model(plan, model)
-    narrowed = any(layer.pattern == "width" for layer in plan.layers)
+    narrow = any(layer.pattern == "width" for layer in plan.layers)
     network = None
-    if narrowed or (for_inference and has_norms(model)):
+    if narrow or (for_inference and has_norms(model)):
         network = network_for(plan, model, example_inputs)
         plan = with_kept(plan, network)
-    module = _narrowed(plan, model, network) if narrowed and network is not None else _copied(model)
+    module = _copied(model)
+    if narrow and network is not None:
+        module = narrowed(plan, network, module)
     methods: dict[str, Method] = {}
     notes: list[str] = []
     parts = _Parts(module)
@@ -74,6 +75,7 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
         else:
             methods[layer.name] = _thin_out(plan, layer, parts, notes)
     module = parts.root
+    _leave_fused_paths(module)
     if for_inference:
         unpack(module)
         module = fold(module, network) if network is not None else module.eval()
@@ -91,11 +93,20 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
-def _narrowed(plan: Plan, model: nn.Module, network: Network) -> nn.Module:
-    from advisor.runtime.narrow import narrow
+def _leave_fused_paths(module: nn.Module) -> None:
+    """Keeps torch's encoder from its fused evaluation, which takes its linear layers' weights and runs no modules.
 
-    levels = width_levels(plan, network)
-    return narrow(model, network, levels, rounding=plan.rounding, keep=kept_outputs(plan))
+    Torch itself leaves that path for activations that it has not fused, which 0 stands for; nested tensors (made of
+    padded batches) only exist on that path.
+    """
+    for child in module.modules():
+        if isinstance(child, nn.TransformerEncoder | nn.TransformerEncoderLayer):
+            layers = [c for c in child.modules() if isinstance(c, nn.TransformerEncoderLayer)]
+            if any(isinstance(linear, Gathered) for c in layers for linear in (c.linear1, c.linear2)):
+                if isinstance(child, nn.TransformerEncoder):
+                    child.use_nested_tensor = False
+                else:
+                    child.activation_relu_or_gelu = 0
 
 
 class _Parts:

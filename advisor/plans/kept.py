@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.plans.ranges import from_ranges, to_ranges
+from advisor.errors import PlanError
+from advisor.plans.ranges import count, from_ranges, to_ranges
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from advisor.network import Network
     from advisor.plans.plan import Plan, PlanLayer
 
@@ -55,6 +58,28 @@ def _closed(layer: PlanLayer, kept: Mapping[str, tuple[Indices, Indices]]) -> Pl
     return dataclasses.replace(layer, kept_inputs=to_ranges(inputs), kept_outputs=to_ranges(outputs))
 
 
-def kept_outputs(plan: Plan) -> dict[str, Indices]:
-    """Width layer → the output channels that stay, for `narrow`."""
-    return {layer.name: from_ranges(layer.kept_outputs) for layer in plan.layers if layer.pattern == "width"}
+def narrowed(plan: Plan, network: Network, module: nn.Module) -> nn.Module:
+    """Cuts `module` itself down to the channels that the plan keeps.
+
+    Raises:
+        PlanError: the layers of the plan keep channels that do not belong together.
+    """
+    from advisor.coupling.keep import kept_classes
+    from advisor.runtime.narrow import kept_sides, narrow_to
+
+    coupling = network.coupling
+    keep = {layer.name: from_ranges(layer.kept_outputs) for layer in plan.layers if layer.pattern == "width"}
+    flags = kept_classes(coupling, width_levels(plan, network), plan.rounding, keep=keep)
+    sides = kept_sides(coupling, flags)
+    for layer in plan.layers:
+        planned = (layer.kept_inputs, layer.kept_outputs)
+        if layer.pattern != "width":
+            planned = (((0, layer.layer.in_channels),), ((0, layer.layer.out_channels),))
+        inputs, outputs = sides[layer.name]
+        for side, wanted, found in zip(("inputs", "outputs"), planned, (inputs, outputs), strict=True):
+            if to_ranges(found) != wanted:
+                raise PlanError(
+                    f"plan for {plan.model!r}: layer {layer.name} ({layer.pattern}) keeps {count(wanted)} {side}, but "
+                    f"the layers it is coupled with leave it {len(found)}, or others; make the plan anew"
+                )
+    return narrow_to(module, network, coupling, flags)

@@ -83,7 +83,7 @@ def test_refuses_another_content(tmp_path: Path) -> None:
     data = bytearray(beside.read_bytes())
     data[-1] ^= 1
     beside.write_bytes(bytes(data))
-    with pytest.raises(PlanError, match="has SHA-256 .* was written with"):
+    with pytest.raises(PlanError, match=r"has SHA-256 .* was written with"):
         load_plan(place)
     beside.unlink()
     with pytest.raises(PlanError, match="is not beside it; copy both files together"):

@@ -209,7 +209,9 @@ def test_any_change_gives_a_plan_or_one_line(data: st.DataObject) -> None:
     try:
         plan = from_document(json.loads(json.dumps(document)), "fuzz")
     except PlanError as error:
-        assert "\n" not in str(error)
+        plan, message = None, str(error)
+    if plan is None:
+        assert "\n" not in message
         return
     assert from_document(json.loads(json.dumps(to_document(plan), allow_nan=False)), "again").layers == plan.layers
     if all(layer.layer.weights < 10**6 and not layer.is_chosen for layer in plan.layers):

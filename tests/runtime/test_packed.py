@@ -128,7 +128,7 @@ def test_refuses_values_of_other_connections() -> None:
     flipped = mask_of(net[0].weight).flip(0)
     pack(other[0], "weight", flipped)
     pack(other[4], "weight", mask_of(other[4].weight, structured=False))
-    with pytest.raises(RuntimeError, match="0.weight: keeps other connections"):
+    with pytest.raises(RuntimeError, match=r"0\.weight: keeps other connections"):
         other.load_state_dict(net.state_dict())
 
 
