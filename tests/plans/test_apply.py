@@ -11,6 +11,7 @@ from torch import nn
 
 import advisor
 from advisor.errors import PlanError
+from advisor.patterns.option import Option
 from advisor.plans.apply import apply_plan
 from advisor.plans.plan import Plan, load_plan
 from advisor.runtime.gather import GroupConv, GroupLinear
@@ -61,6 +62,31 @@ def test_every_masked_pattern_on_every_kind_of_layer(name: str) -> None:
     }
     assert len(legal) == 5
     check(plan_of(network, legal), model, X)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (nn.Conv1d(8, 16, 5, stride=2, groups=2), (2, 8, 13)),
+        (nn.Conv1d(8, 8, 1, bias=False), (3, 8, 7)),
+        (nn.Conv2d(8, 16, 3, padding="same", padding_mode="reflect"), (2, 8, 6, 6)),
+        (nn.Conv2d(16, 24, 1, stride=2, groups=2), (2, 16, 7, 7)),
+        (nn.Conv3d(4, 8, (1, 3, 2), groups=1), (1, 4, 3, 5, 5)),
+        (nn.Conv3d(8, 8, 1, groups=2), (2, 8, 3, 4, 5)),
+        (nn.Linear(10, 12), (2, 5, 10)),
+        (nn.Linear(7, 8, bias=False), (1, 7)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("density", [0.01, 0.4, 1.0])
+def test_a_group_gathers_what_its_mask_keeps(layer: nn.Module, shape: tuple[int, ...], density: float) -> None:
+    model = nn.Sequential(copy.deepcopy(layer).double())
+    x = torch.randn(shape, dtype=torch.float64)
+    option = Option(pattern="group", density=density, parameters={"block": 4})
+    plan = plan_of(advisor.analyze(model, x), {"0": option}, seed=5)
+    sparse = check(plan, model, x)
+    assert isinstance(sparse[0], GroupConv | GroupLinear)
+    assert sparse[0].weight.numel() == int(plan.masks()["0"].sum())
 
 
 @pytest.mark.parametrize("selection", ["random", "magnitude"])
