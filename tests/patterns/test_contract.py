@@ -1,6 +1,6 @@
 """What every registered pattern must do, on layers of every kind."""
 
-from math import prod
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,9 +27,11 @@ def test_a_mask_has_the_stored_shape_and_keeps_what_is_counted(name, data):
     kind = pattern(name)
     assert kind.problem(one, option) == ""
     mask = kind.mask(one, option, seed=data.draw(st.integers(0, 2**32 - 1)))
-    assert mask.shape == one.weight_shape and mask.dtype == np.bool_
+    assert mask.shape == one.weight_shape
+    assert mask.dtype == np.bool_
     kept = kind.kept_weights(one, option)
-    assert mask.sum() == kept and 1 <= kept <= one.weights
+    assert mask.sum() == kept
+    assert 1 <= kept <= one.weights
     assert kind.macs(one, option) == kept * 7  # every weight works at seven positions
     assert kind.storage_bytes(one, option, 2) == 2 * kept + kind.index_bytes(one, option)
 
@@ -126,7 +128,8 @@ def test_what_is_illegal_is_refused_in_one_line(name, density, parameters):
         pytest.skip("legal")
     option = Option(pattern=name, density=density, parameters=parameters)
     problem = pattern(name).problem(one, option)
-    assert problem and "\n" not in problem
+    assert problem
+    assert "\n" not in problem
     for act in (pattern(name).kept_weights, pattern(name).mask, pattern(name).index_bytes):
         with pytest.raises(PatternError, match="layer stem: ") as caught:
             act(one, option)
@@ -180,4 +183,3 @@ def test_a_layer_without_a_weight_has_no_option():
     for name in pattern_names():
         assert pattern(name).options(bare) == ()
         assert "has no weight" in pattern(name).problem(bare, Option(pattern=name, density=0.5))
-    assert prod(bare.weight_shape) == 1 and bare.weights == 0
