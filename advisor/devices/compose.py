@@ -76,8 +76,9 @@ def predict_options(
     that the profile has timed is predicted by its own measurement. The errors of the executions that changed are
     independent (one error per execution, however often it runs) and are added in quadrature to the whole's.
 
-    The rest (what lies between layers) is scaled by the share of activations that `width` leaves. Since it may also
-    be constant, or come from colder caches and then scale with the layers' own time, the interval reaches over all.
+    The rest (what lies between layers) is scaled by the share of activations that `width` leaves. It may as well be
+    constant, or come from colder caches and scale with the layers' own time; and where layers in place differ from
+    layers alone by the rest, so may what is saved. The interval reaches over all of these, both ways.
 
     Raises:
         ProfileError: as `predict_latency`.
@@ -98,12 +99,14 @@ def predict_options(
     layers_ms = sum(layer.latency_ms for layer in layers)
     rest_ms = rest.rest_ms * kept
     guesses = (rest.rest_ms, rest_ms, rest.rest_ms * layers_ms / rest.layers_ms)
+    doubt = abs(guesses[0] - guesses[2])
     below, above = spread(changed, profile)
     if rest.whole_ms is not None and rest.whole_low_ms is not None and rest.whole_high_ms is not None:
         down, up = rest.whole_ms - rest.whole_low_ms, rest.whole_high_ms - rest.whole_ms
     else:
         down, up = rest.rest_ms - rest.low_ms, rest.high_ms - rest.rest_ms
-    below, above = hypot(below, down, rest_ms - min(guesses)), hypot(above, up, max(guesses) - rest_ms)
+    below = hypot(below, down, max(rest_ms - min(guesses), doubt))
+    above = hypot(above, up, max(max(guesses) - rest_ms, doubt))
     total = layers_ms + rest_ms
     dense = all(option.pattern == "dense" for option in options.values())
     origin: Origin = "measured" if dense else "predicted"
