@@ -177,13 +177,17 @@ def _narrowed(a: Arguments, labels: Labels, before: Shape, after: Sequence[Shape
 @moves("select", "select_copy")
 def _selected(a: Arguments, labels: Labels, before: Shape, after: Sequence[Shape]) -> list[Labels]:
     axis = _axis(a, labels.ndim)
-    return [labels.take(0 if labels.shape[axis] == 1 else int(a["index"]) % before[axis], axis)]
+    return [_pick(labels, axis, int(a["index"]) % before[axis])]
 
 
 @moves("unbind", "unbind_copy")
 def _unbound(a: Arguments, labels: Labels, before: Shape, after: Sequence[Shape]) -> list[Labels]:
     axis = _axis(a, labels.ndim)
-    return [labels.take(0 if labels.shape[axis] == 1 else i, axis) for i in range(len(after))]
+    return [_pick(labels, axis, i) for i in range(len(after))]
+
+
+def _pick(labels: Labels, axis: int, index: int) -> Labels:
+    return np.asarray(labels.take(0 if labels.shape[axis] == 1 else index, axis))
 
 
 @moves(

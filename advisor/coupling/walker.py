@@ -102,7 +102,7 @@ class Walker:
         return self.labels[value]
 
     def join(self, operands: Sequence[tuple[Labels, Shape]]) -> Labels:
-        """The labels of an elementwise outcome: what meets on an axis that both have is tied, what broadcasts is not."""
+        """The labels of an elementwise outcome: what meets on a common axis is tied, what broadcasts is not."""
         rank = max(labels.ndim for labels, _ in operands)
         arrays = [lift(labels, rank) for labels, _ in operands]
         if all(np.array_equal(arrays[0], other) for other in arrays[1:]):
