@@ -69,7 +69,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "budget unit": (["plan", "zoo:digits_cnn", "--budget", "latency=5MB"], "latency"),
     "budget of nothing": (["plan", "zoo:digits_cnn", "--budget", "macs=0%"], "macs"),
     "budget nan": (["plan", "zoo:digits_cnn", "--budget", "macs=nan"], "macs"),
-    "no budget": (["plan", "zoo:digits_cnn"], "--budget"),
+    "no budget": (["plan", "zoo:digits_cnn"], "give at least one"),
     "budget out of reach": (["plan", "zoo:digits_cnn", "--budget", "params=10"], "smallest reachable"),
     "latency without profile": (["plan", "zoo:digits_cnn", "--budget", "latency=50%"], "profile"),
     "pattern": (["plan", "zoo:digits_cnn", "--budget", "macs=50%", "--patterns", "chanel"], "did you mean 'channel'"),
