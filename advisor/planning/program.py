@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +104,8 @@ class Program:
             constraints.append(LinearConstraint(sparse.csr_array(matrix), -np.inf, [r.limit / unit for r in peaks]))
             objective, scale = np.append(np.zeros_like(objective), 1.0), 1.0 / unit
         integral = np.append(np.ones(self.size), np.zeros(extra))
-        result = milp(
+        result = _interruptibly(
+            milp,
             objective * (1.0 if peaks else scale),
             integrality=integral,
             bounds=Bounds(
@@ -225,3 +228,20 @@ def _pad(matrix: sparse.csr_array, columns: int) -> sparse.csr_array:
     if not columns:
         return matrix
     return sparse.hstack([matrix, sparse.csr_array((matrix.shape[0], columns))], format="csr")
+
+
+def _interruptibly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Calls a long C function so that Ctrl-C is heard at once: Python handles signals in its main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        return function(*args, **kwargs)
+    outcome: Future[Any] = Future()
+
+    def call() -> None:
+        try:
+            outcome.set_result(function(*args, **kwargs))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    # A daemon, so that an interrupted process ends without waiting for the solver.
+    threading.Thread(target=call, daemon=True).start()
+    return outcome.result()
