@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 
 from advisor.figures.layout import RIGHT_LANES, Placement, Point, acyclic, place, route
-from advisor.figures.theme import DENSITY_SCALE, LINE, TEXT, base_layout
+from advisor.figures.theme import DENSE, DENSITY_SCALE, LINE, PLAN, TEXT, base_layout
 from advisor.figures.wording import big, percent
 
 if TYPE_CHECKING:
@@ -158,38 +158,10 @@ def layer_graph_plot(info: LayerGraphInfo) -> go.Figure:
     )
     thin = [node for node in info.nodes if node.density is not None]
     rest = [node for node in info.nodes if node.density is None]
-    largest = max((node.share for node in thin), default=0.0) or 1.0
     small = info.rows > 16 or info.width > 9
     letters = int((RIGHT_LANES * _PIXELS / max(info.width, 4.0) - 42) / _LETTER)
-    most = 17.0 if small else 24.0
-    for nodes, marker in (
-        (rest, {"symbol": "square", "size": 6 if small else 8, "color": "#9aa3ad", "opacity": 1.0}),
-        (
-            thin,
-            {
-                "size": [7 + (most - 7) * (node.share / largest) ** 0.5 for node in thin],
-                "color": [node.density for node in thin],
-                "opacity": 1.0,
-                "cmin": 0.0,
-                "cmax": 1.0,
-                "colorscale": DENSITY_SCALE,
-                "line": {"width": 1, "color": LINE},
-                "showscale": True,
-                "colorbar": {
-                    "title": {"text": "density", "side": "top"},
-                    "orientation": "h",
-                    "thickness": 9,
-                    "len": 0.26,
-                    "x": 1.0,
-                    "xanchor": "right",
-                    "y": 1.0,
-                    "yanchor": "bottom",
-                    "tickformat": ".0%",
-                    "outlinewidth": 0,
-                },
-            },
-        ),
-    ):
+    other = {"symbol": "square", "size": 6 if small else 8, "color": DENSE, "opacity": 1.0}
+    for nodes, marker in ((rest, other), (thin, _circles(thin, 17.0 if small else 24.0))):
         figure.add_scatter(
             x=[node.x for node in nodes],
             y=[node.y for node in nodes],
@@ -212,6 +184,39 @@ def layer_graph_plot(info: LayerGraphInfo) -> go.Figure:
         )
     )
     return figure
+
+
+def _circles(nodes: list[GraphNode], most: float) -> dict[str, Any]:
+    """Area by share of the MACs, colour by density; one colour where everything is dense."""
+    largest = max((node.share for node in nodes), default=0.0) or 1.0
+    circles: dict[str, Any] = {
+        "size": [7 + (most - 7) * (node.share / largest) ** 0.5 for node in nodes],
+        "opacity": 1.0,
+        "line": {"width": 1, "color": LINE},
+        "color": PLAN,
+    }
+    if all(node.density == 1 for node in nodes):
+        return circles
+    bar = {
+        "title": {"text": "density", "side": "top"},
+        "orientation": "h",
+        "thickness": 9,
+        "len": 0.26,
+        "x": 1.0,
+        "xanchor": "right",
+        "y": 1.0,
+        "yanchor": "bottom",
+        "tickformat": ".0%",
+        "outlinewidth": 0,
+    }
+    return circles | {
+        "color": [node.density for node in nodes],
+        "cmin": 0.0,
+        "cmax": 1.0,
+        "colorscale": DENSITY_SCALE,
+        "showscale": True,
+        "colorbar": bar,
+    }
 
 
 def _text(node: GraphNode, letters: int) -> str:

@@ -64,6 +64,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if math.isfinite(share) else "–"
 
 
+def gap_text(gap: float) -> str:
+    """A relative gap as a percentage; what rounds to nothing is told from nothing."""
+    if not math.isfinite(gap):
+        return "unknown"
+    return "< 0.001 %" if 0 < gap < 5e-6 and gap > 1e-12 else f"{100 * gap:.3f} %".replace("0.000 %", "0 %")
+
+
 def _three(number: float) -> str:
     """Three significant digits, without an exponent for ordinary sizes and without losing whole digits."""
     if number == 0 or abs(number) >= 99.95:

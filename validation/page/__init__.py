@@ -1,1 +1,4 @@
-"""What the page knows and does, without a line of layout: choices, background work, tables. `app.py` draws it."""
+"""The parts of the page: `offer`, `choices`, `jobs` and `work` know, `column` and `trial` draw.
+
+`app.py` puts them together.
+"""

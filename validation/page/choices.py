@@ -137,8 +137,6 @@ def budget_problem(key: str, text: str, profile: Profile | None) -> str:
 
 def cost_needs(key: str, profile: Profile | None) -> str:
     """What a cost needs before it can be limited; "" when nothing is missing."""
-    if key == "energy" and (profile is None or profile.energy is None):
-        return "energy needs a profile with energy coefficients"
     if key in TIMES:
         training = key == "training_latency"
         kind = "training" if training else "inference"

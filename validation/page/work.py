@@ -11,11 +11,12 @@ from advisor.network import Network
 from advisor.planning.baselines import BASELINES
 from advisor.planning.frontier import Frontier
 from advisor.plans.plan import Plan
+from validation.data.registry import DATA, image_shape, suited
 from validation.page.choices import Choices
 from validation.page.jobs import Command, Desk, Job
 from validation.page.offer import Offer
 
-__all__ = ["BASELINES", "front_job", "measurement", "network_job", "plan_job", "plan_key", "validation"]
+__all__ = ["BASELINES", "data_names", "front_job", "measurement", "network_job", "plan_job", "plan_key", "validation"]
 
 FRONT_POINTS = 16
 _TRACING = threading.Lock()  # torch.export keeps global state
@@ -74,25 +75,37 @@ def front_job(desk: Desk, choices: Choices, network: Network, offer: Offer, cost
 
 
 def measurement(
-    desk: Desk, choices: Choices, offer: Offer, *, seconds: int, training: bool, start: bool
+    desk: Desk, model: str, input_text: str, offer: Offer, *, seconds: int, training: bool, start: bool
 ) -> tuple[Command | None, Path]:
     """Measuring the chosen network on this machine, and the profile file that comes of it.
 
     A process of its own: the page's polling would disturb times that are taken beside it in the same interpreter.
     """
-    question = (choices.model, choices.input_text, training)
+    question = (model, input_text, training)
     folder = offer.folder("measuring", *question)
     kind = "training" if training else "inference"
-    title = "".join(c if c.isalnum() else "-" for c in choices.model).strip("-")
+    title = "".join(c if c.isalnum() else "-" for c in model).strip("-")
     out = offer.measured / f"{title}-{kind}-{folder.name[:6]}.json"
     key = ("measure", question)
     if start:
         out.parent.mkdir(parents=True, exist_ok=True)
-        arguments = ["profile", choices.model, "--device", "cpu", "--budget-seconds", str(seconds), "--out", str(out)]
-        arguments += ["--input", choices.input_text] if choices.input_text else []
+        arguments = ["profile", model, "--device", "cpu", "--budget-seconds", str(seconds), "--out", str(out)]
+        arguments += ["--input", input_text] if input_text else []
         arguments += ["--training"] if training else []
         return desk.command(key, arguments, folder), out
     return desk.find(key), out
+
+
+def data_names(network: Network) -> tuple[str, ...]:
+    """Data sets with as many channels as the network takes, the one that suits it best first.
+
+    Raises:
+        DataError: the network takes no single input of images, or no data set suits it.
+    """
+    channels, _, _ = shape = image_shape(network.name, network.input_shapes)
+    best = suited(shape)
+    rest = sorted(name for name, entry in DATA.items() if entry.channels == channels and name != best)
+    return (best, *rest)
 
 
 def validation(

@@ -1,0 +1,155 @@
+"""The left column: what the user chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from advisor.devices.profile import Profile
+from advisor.figures.wording import cost_title
+from advisor.planning.budgets import COSTS
+from validation.page import work
+from validation.page.choices import (
+    Choices,
+    budget_problem,
+    cost_needs,
+    input_problem,
+    problems,
+    selectable_patterns,
+    selectable_sensitivities,
+)
+from validation.page.common import desk
+from validation.page.offer import NO_PROFILE, USUAL, Offer
+
+
+def choose(offer: Offer) -> tuple[Choices, bool]:
+    """Draws the choices; returns them, and whether the plan was asked for just now."""
+    st.title("Sparsity Advisor", anchor=False)
+    model, text = choose_network(offer)
+    section("Machine")
+    profile_name = choose_profile(offer)
+    measure(model, text, offer)
+    profile = offer.profile(profile_name)
+    section("Budgets")
+    budgets = choose_budgets(profile)
+    section("How")
+    patterns = st.multiselect("Patterns", selectable_patterns(), key="patterns", placeholder="none")
+    kinds = selectable_sensitivities(model, offer)
+    if st.session_state.get("sensitivity") not in kinds:
+        st.session_state["sensitivity"] = kinds[0]
+    sensitivity = st.selectbox(
+        "Sensitivity", kinds, key="sensitivity", help="How the loss of a missing connection is estimated."
+    )
+    ends = st.checkbox("First convolution and classifier, too", key="ends", help="They stay dense otherwise.")
+    choices = Choices(
+        model=model,
+        input_text=text,
+        profile=profile_name,
+        patterns=tuple(patterns),
+        budgets=budgets,
+        sensitivity=sensitivity,
+        include_ends=ends,
+    )
+    missing = problems(choices, profile)
+    with st.container(key="act"):
+        if missing:
+            st.caption(f":orange[{missing[0]}]")
+        asked = st.button("Plan", type="primary", width="stretch", disabled=bool(missing))
+    return choices, asked
+
+
+def section(title: str) -> None:
+    st.html(f'<div class="section">{title}</div>')
+
+
+def choose_network(offer: Offer) -> tuple[str, str]:
+    """Returns the model as `load_model` takes it, and the input shape as typed."""
+    section("Network")
+    source = st.segmented_control("Source", offer.sources, key="source", label_visibility="collapsed")
+    source = source or offer.sources[0]
+    names, key = offer.networks(source), f"network {source}"
+    if st.session_state.get(key) not in names:
+        st.session_state[key] = USUAL.get(source) if USUAL.get(source) in names else names[0]
+    name = st.selectbox("Network", names, key=key, label_visibility="collapsed")
+    text = st.text_input("Input shape", key="input", placeholder="its own, or such as 1x3x224x224").strip()
+    complain(input_problem(text))
+    return offer.spec(source, name), text
+
+
+def choose_budgets(profile: Profile | None) -> dict[str, str]:
+    """Returns cost → limit as typed, without those that were left empty or lack what they need."""
+    budgets: dict[str, str] = {}
+    columns = st.columns(2, gap="small")
+    for position, cost in enumerate(COSTS):
+        needs = cost_needs(cost, profile)
+        typed = columns[position % 2].text_input(
+            cost_title(cost), key=f"budget {cost}", placeholder="no limit", disabled=bool(needs), help=needs or None
+        )
+        if typed.strip() and not needs:
+            budgets[cost] = typed.strip()
+    for cost, typed in budgets.items():
+        complain(budget_problem(cost, typed, profile))
+    st.caption("A share of the dense network, `60%`, or absolute: `5M`, `12ms`, `40MB`, `3mJ`.")
+    return budgets
+
+
+def complain(problem: str) -> None:
+    if problem:
+        st.caption(f":red[{problem}]")
+
+
+def choose_profile(offer: Offer) -> str:
+    names = (NO_PROFILE, *offer.profile_names())
+    if st.session_state.get("profile") not in names:
+        st.session_state["profile"] = NO_PROFILE
+    name: str = st.selectbox(
+        "Profile",
+        names,
+        key="profile",
+        label_visibility="collapsed",
+        format_func=lambda held: Path(held).stem if held else "no profile: counts only, no times",
+    )
+    profile = offer.profile(name)
+    if profile is not None:
+        facts = profile.summary()
+        error = (facts["error"] or {}).get("median_percent")
+        st.caption(
+            f"{facts['origin']} · {facts['settings']} · {facts['device']}"
+            + (f" · predictions off by {error:.1f} % (median)" if error is not None else "")
+        )
+        for warning in facts["warnings"]:
+            st.caption(f":orange[{warning}]")
+    return name
+
+
+def measure(model: str, input_text: str, offer: Offer) -> None:
+    """Measuring the chosen network here, in the background."""
+    with st.expander("Measure this machine"):
+        training = st.toggle("Training steps, not inference", key="measure training")
+        seconds = st.number_input("Seconds to spend", 10, 36_000, 120, step=30, key="measure seconds")
+        go = st.button("Measure", width="stretch", disabled=bool(input_problem(input_text)))
+        run, out = work.measurement(desk(), model, input_text, offer, seconds=int(seconds), training=training, start=go)
+        if run is None:
+            st.caption("Times every distinct layer of this network under every pattern on this page's CPU.")
+        elif run.state == "failed":
+            st.error(run.error)
+        elif run.state == "stopped":
+            st.caption("Stopped. Measure goes on from there.")
+        elif run.state == "done":
+            st.caption(f":green[Measured:] {out.stem}")
+    if run is not None and run.state == "running":
+        watch_measurement(run, out)
+
+
+@st.fragment(run_every=1.0)
+def watch_measurement(run: Any, out: Path) -> None:
+    if run.state != "running":
+        if run.state == "done":
+            st.session_state["next profile"] = str(out)
+        st.rerun()
+    progress = run.progress()
+    st.progress(progress.share or 0.0, text=f"{progress.text}" + (f", {progress.left} left" if progress.left else ""))
+    if st.button("Stop", key="stop measuring", width="stretch"):
+        run.stop()

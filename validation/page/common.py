@@ -1,0 +1,49 @@
+"""What every part of the page uses: its look, its background work, and how it waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from advisor.figures.theme import CONFIG
+from validation.page.jobs import Desk
+
+STYLE = """<style>
+[data-testid="stToolbar"], [data-testid="stDecoration"], [data-testid="stStatusWidget"], footer {display: none;}
+[data-testid="stHeader"] {background: transparent; height: 2.2rem;}
+[data-testid="stMainBlockContainer"] {padding: 1.4rem 2rem 3rem; max-width: 1180px;}
+[data-testid="stSidebarHeader"] {height: 1.4rem; margin-bottom: 0;}
+[data-testid="stSidebarUserContent"] {padding-top: 0; padding-bottom: 0;}
+[data-testid="stSidebar"] [data-testid="stVerticalBlock"] {gap: .5rem;}
+[data-testid="stSidebar"] [data-testid="stWidgetLabel"] {min-height: 1.2rem; margin-bottom: 0;}
+[data-testid="stSidebar"] [data-testid="stWidgetLabel"] p {font-size: .8rem;}
+.section {font-size: .72rem; font-weight: 600; letter-spacing: .05em; text-transform: uppercase; opacity: .6;
+  padding: .7rem 0 .05rem;}
+[data-testid="stMetricValue"] {font-size: 1.4rem; font-variant-numeric: tabular-nums;}
+[data-testid="stMetricLabel"] p {font-size: .8rem;}
+h1 {font-size: 1.5rem !important; padding: 0 !important;}
+[data-testid="stMain"] h2 {font-size: 1.25rem; padding: 0;}
+.st-key-act {position: sticky; bottom: 0; padding: .6rem 0 1rem; z-index: 9; background: inherit;}
+</style>"""
+
+
+@st.cache_resource(show_spinner=False)
+def desk() -> Desk:
+    return Desk()
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def draw(figure: Any, key: str) -> None:
+    st.plotly_chart(figure, theme=None, config=CONFIG, key=key, width="stretch")
+
+
+@st.fragment(run_every=0.5)
+def wait(job: Any, words: str) -> None:
+    """Says what is going on, and draws the page anew when it is over."""
+    if job.state not in ("waiting", "running"):
+        st.rerun()
+    st.status(f"{words} · {job.seconds:.0f} s", state="running")
