@@ -47,6 +47,9 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
     smaller fan-in. In a freshly initialised network without norms the activations therefore shrink with the square
     root of the density; the source papers train with batch norm, where that has no effect.
 
+    The outputs are those of the dense module with its weights multiplied by `plan.masks()`. Width is an exception
+    where a norm works across channels (layer norm): the narrower network normalises over the channels that are left.
+
     Args:
         model: on any device, in any floating type. Names, shapes and number of parameters must be the plan's.
         for_inference: evaluation mode, batch norms folded into the layers before them, masked weights baked into

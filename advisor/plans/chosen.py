@@ -20,8 +20,13 @@ from advisor.plans.plan import Plan, PlanLayer
 _HEADER_BYTES = 100 * 1024 * 1024  # what safetensors itself allows for names and shapes
 
 
-def connections_bytes(chosen: Mapping[str, np.ndarray]) -> tuple[bytes, str]:
-    """The file's content and its SHA-256; the same for equal connections."""
+def connections_bytes(plan: Plan) -> tuple[bytes, str]:
+    """The file's content and its SHA-256; the same for equal connections.
+
+    Raises:
+        PlanError: the plan lacks connections, or they are not those of its layers.
+    """
+    chosen = _fitting(plan.chosen or {}, _chosen_layers(plan), f"plan for {plan.model!r}:")
     data = save({name: np.ascontiguousarray(chosen[name]) for name in sorted(chosen)})
     return data, hashlib.sha256(data).hexdigest()
 
@@ -40,7 +45,7 @@ def read_connections(plan: Plan, place: Path, name: str, sha256: str) -> Plan:
     label = f"plan {place}"
     if name != Path(name).name or name in ("", ".", "..") or "\\" in name or ":" in name or "\0" in name:
         raise PlanError(f"{label}: connections file {name[:100]!r} is not a bare file name beside the plan")
-    layers = {layer.name: layer for layer in plan.layers if layer.is_chosen}
+    layers = _chosen_layers(plan)
     needed = sum(prod(_shape(layer)) for layer in layers.values())
     data = _read(place.parent / name, needed + _HEADER_BYTES, label)
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
@@ -64,6 +69,10 @@ def _read(path: Path, limit: int, label: str) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a name that no file system can spell
         raise PlanError(f"{label}: cannot read {path.name!r}: {' '.join(str(error).split())}") from error
+
+
+def _chosen_layers(plan: Plan) -> dict[str, PlanLayer]:
+    return {layer.name: layer for layer in plan.layers if layer.is_chosen}
 
 
 def _shape(layer: PlanLayer) -> Shape:

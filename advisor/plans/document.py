@@ -47,9 +47,9 @@ def save_plan(plan: Plan, path: str | Path) -> None:
     plan = with_kept(plan)
     check_plan(plan)
     document = to_document(plan)
-    if plan.chosen:
+    if any(layer.is_chosen for layer in plan.layers):
         name = f"{place.stem}.connections.safetensors"
-        data, digest = connections_bytes(plan.chosen)
+        data, digest = connections_bytes(plan)
         write_bytes(place.with_name(name), data)
         document["connections"] = {"file": name, "sha256": digest}
     write_json(place, document)

@@ -126,8 +126,11 @@ def test_refuses_forged_connections(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_plan_without_its_connections_says_so() -> None:
+def test_a_plan_without_its_connections_says_so(tmp_path: Path) -> None:
     lost = dataclasses.replace(PLAN, chosen=None)
+    with pytest.raises(PlanError, match="lacks connections of layer 'grouped'"):
+        lost.save(tmp_path / "plan.json")
+    assert not list(tmp_path.iterdir())
     with pytest.raises(PlanError, match=r"layer stem\.0 has chosen connections, but they are missing"):
         lost.masks()
 
