@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from advisor.errors import AdvisorError, PlanError, unknown
-from advisor.patterns.option import DENSE, NOTHING, Option
-from advisor.planning.allocation import erk_scores, scaled
+from advisor.errors import PlanError, unknown
+from advisor.planning.alternatives import CannotMeet, Question, masked, width
 from advisor.planning.assemble import Quality, Style, assemble
-from advisor.planning.budgets import TIMES, cost_text
-from advisor.planning.build import Built, build_table
-from advisor.planning.options import Menu, with_width
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
-    from advisor.network import Layer, Network
+    from advisor.network import Network
     from advisor.plans.plan import Plan
 
 BASELINES = ("uniform", "erk", "width")
-_STEPS = 24  # bisections: densities to 1e-7
-_WIDTH_STEPS = 12
 
 
 class Baselines(dict[str, "Plan"]):
@@ -37,34 +26,6 @@ class Baselines(dict[str, "Plan"]):
     def __init__(self, plans: Mapping[str, Plan] | None = None, reasons: Mapping[str, str] | None = None) -> None:
         super().__init__(plans or {})
         self.reasons = dict(reasons or {})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trial:
-    """One baseline at one size, its totals looked up in a table of its own."""
-
-    built: Built
-    choice: tuple[int, ...]
-    totals: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
-    """What every trial is measured against."""
-
-    network: Network
-    plan: Plan
-    profile: Profile | None
-    limits: Mapping[str, float]
-
-    def trial(self, menu: Menu, choice: tuple[int, ...]) -> _Trial:
-        built = build_table(
-            self.network, menu, profile=self.profile, sensitivity=self.plan.sensitivity, wanted=tuple(self.limits)
-        )
-        return _Trial(built=built, choice=choice, totals=built.table.totals(choice))
-
-    def over(self, trial: _Trial) -> list[str]:
-        return [key for key, limit in self.limits.items() if trial.totals[key] > limit]
 
 
 def baselines(
@@ -102,18 +63,19 @@ def baselines(
     limits = {key: line.budget for key, line in plan.costs.items() if line.budget is not None}
     if not limits:
         raise PlanError(f"plan for {plan.model!r} has no budgets, so there is nothing for a baseline to meet")
-    question = _Question(network=network, plan=plan, profile=profile, limits=limits)
+    question = Question(network=network, plan=plan, profile=profile, limits=limits)
     found, reasons = Baselines(), {}
     for kind in dict.fromkeys(kinds):
         try:
-            trial, style, notes = _width(question) if kind == "width" else _masked(question, kind)
-        except _CannotMeet as reason:
+            trial, style, notes = width(question) if kind == "width" else masked(question, kind)
+        except CannotMeet as reason:
             reasons[kind] = str(reason)
             continue
-        objective = trial.built.table.objective(trial.choice)
+        built = question.table(trial.menu, plan.sensitivity)
+        objective = built.table.objective(trial.choice)
         found[kind] = assemble(
             network,
-            trial.built,
+            built,
             trial.choice,
             Quality(objective=objective, bound=math.nan, gap=math.nan, seconds=0.0, status="baseline"),
             Style(
@@ -129,139 +91,6 @@ def baselines(
         )
     found.reasons = reasons
     return found
-
-
-class _CannotMeet(AdvisorError):
-    """A baseline is over a budget even at its smallest."""
-
-
-def _largest(
-    question: _Question, make: Callable[[float], _Trial], smallest: float, steps: int, what: str
-) -> tuple[_Trial, float]:
-    """The trial of the largest size in [smallest, 1] that meets the limits; costs fall with the size, near enough."""
-    best, low, high = make(1.0), smallest, 1.0
-    if not question.over(best):
-        return best, 1.0
-    best = make(smallest)
-    if over := question.over(best):
-        key = over[0]
-        raise _CannotMeet(
-            f"{what} reaches {key} {cost_text(key, best.totals[key], up=True)} at the least, over the budget of "
-            f"{cost_text(key, question.limits[key])}"
-        )
-    for _ in range(steps):
-        middle = (low + high) / 2
-        trial = make(middle)
-        if question.over(trial):
-            high = middle
-        else:
-            best, low = trial, middle
-    return best, low
-
-
-def _masked(question: _Question, kind: str) -> tuple[_Trial, tuple[str, ...], tuple[str, ...]]:
-    """Uniform or ERK-shaped densities of one pattern."""
-    problem: _CannotMeet | None = None
-    for name in _patterns(question.plan, question.limits):
-        layers = _thinnable(question, name)
-        make = partial(_at, question, kind, name, layers)
-        try:
-            trial, size = _largest(question, make, 1e-6, _STEPS, f"{kind} {name}")
-        except _CannotMeet as error:
-            problem = problem or error
-            continue
-        text = f"one density {size:.4g}" if kind == "uniform" else f"ERK-shaped densities (scale {size:.4g})"
-        notes = [f"baseline {kind}: {text} of pattern {name!r} in {len(layers)} of {len(question.plan.layers)} layers"]
-        return trial, (name,), tuple(notes)
-    raise problem or _CannotMeet(f"{kind}: no layer may be thinned out")
-
-
-def _at(question: _Question, kind: str, name: str, layers: Mapping[str, Layer], size: float) -> _Trial:
-    # ERK: density = scale · score / weights, capped at 1. `size` 1 is the scale at which every layer is dense.
-    weights = np.array([layer.weights for layer in layers.values()], np.float64)
-    scores = erk_scores([layer.weight_shape for layer in layers.values()]) if kind == "erk" else weights
-    densities = scaled(scores, weights, size * float(np.max(weights / scores)) if len(weights) else 1.0)
-    options: dict[str, tuple[Option, ...]] = {layer.name: (DENSE,) for layer in question.network.sparsifiable}
-    for (layer_name, layer), density in zip(layers.items(), densities, strict=True):
-        option = _legal(layer, name, float(density), question.plan)
-        if option is not None:
-            options[layer_name] = (DENSE, option)
-    menu = with_width(question.network, options, rounding=question.plan.rounding, levels=())
-    return question.trial(menu, tuple(len(choices) - 1 for choices in options.values()))
-
-
-def _legal(layer: Layer, name: str, density: float, plan: Plan) -> Option | None:
-    """The pattern at this density, or at its next lower legal one; None where the layer stays dense."""
-    from advisor.patterns.base import pattern
-
-    if density >= 1:
-        return None
-    kind = pattern(name)
-    for parameters in _parameters(layer, name, plan):
-        option = Option(pattern=name, density=density, parameters=parameters)
-        if not kind.problem(layer, option):
-            return option if kind.kept_weights(layer, option) < layer.weights else None
-    offered = kind.options(layer)  # n:m has a few fixed densities
-    return next((option for option in offered if option.density <= density), offered[-1] if offered else None)
-
-
-def _parameters(layer: Layer, name: str, plan: Plan) -> Iterator[Mapping[str, object]]:
-    """The pattern's own parameters to try: this layer's in the plan, the plan's most used, then what is offered."""
-    from advisor.patterns.base import pattern
-
-    used = [planned for planned in plan.layers if planned.pattern == name]
-    yield from (planned.parameters for planned in used if planned.name == layer.name)
-    counted = Counter(tuple(sorted(planned.parameters.items())) for planned in used)
-    yield from (dict(parameters) or NOTHING for parameters, _ in counted.most_common())
-    yield from (option.parameters for option in pattern(name).options(layer))
-
-
-def _patterns(plan: Plan, limits: Mapping[str, float]) -> tuple[str, ...]:
-    """The plan's most used masked pattern, else channel; where a time is limited and it has no kernel, group next."""
-    used = Counter(layer.pattern for layer in plan.layers if layer.pattern not in ("dense", "width"))
-    name = used.most_common(1)[0][0] if used else "channel"
-    return (name, "group") if name != "group" and any(key in limits for key in TIMES) else (name,)
-
-
-def _thinnable(question: _Question, name: str) -> dict[str, Layer]:
-    """Layers that the pattern fits: the ends only where the plan itself thins one out."""
-    from advisor.patterns.base import pattern
-    from advisor.patterns.candidates import end_layers
-
-    network = question.network
-    masked = {layer.name for layer in question.plan.layers if layer.pattern not in ("dense", "width")}
-    ends = set(end_layers(network))
-    fixed = set() if ends & masked else ends
-    return {
-        layer.name: layer for layer in network.sparsifiable if layer.name not in fixed and pattern(name).options(layer)
-    }
-
-
-def _width(question: _Question) -> tuple[_Trial, tuple[str, ...], tuple[str, ...]]:
-    """One factor for every group that can be narrowed."""
-    network = question.network
-    dense: dict[str, tuple[Option, ...]] = {layer.name: (DENSE,) for layer in network.sparsifiable}
-
-    def make(alpha: float) -> _Trial:
-        levels = () if alpha >= 1 else (1.0, alpha)
-        menu = with_width(network, dense, rounding=question.plan.rounding, levels=levels)
-        return question.trial(menu, _narrowest(menu))
-
-    trial, alpha = _largest(question, make, 1e-3, _WIDTH_STEPS, "width")
-    if alpha < 1 and all(layer == (DENSE,) for layer in trial.built.menu.options.values()):
-        raise _CannotMeet("width: no layer of this network can be narrowed")
-    return trial, ("width",), (f"baseline width: every group of channels at {alpha:.4g}",)
-
-
-def _narrowest(menu: Menu) -> tuple[int, ...]:
-    """Per layer the option with every group at its last level."""
-    if menu.width is None:
-        return (0,) * len(menu.options)
-    last = [len(group.levels) - 1 for group in menu.width.groups]
-    return tuple(
-        next(k for k, needs in enumerate(pairs) if all(level == last[group] for group, level in needs))
-        for pairs in menu.requires.values()
-    )
 
 
 def _selection(plan: Plan) -> str:
