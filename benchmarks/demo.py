@@ -7,9 +7,6 @@ folder. Started again, it keeps what is finished and goes on with the rest.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
-import json
 import shlex
 import sys
 import time
@@ -17,7 +14,6 @@ from pathlib import Path
 
 from advisor.cli import run
 from advisor.errors import AdvisorError
-from advisor.files import write_bytes, write_json
 
 MODEL = "zoo:digits_cnn"
 
@@ -33,27 +29,6 @@ def step(title: str, *arguments: str, made: Path | None = None) -> None:
     if status:
         sys.exit(status)
     print(f"({time.perf_counter() - began:.0f} s)", flush=True)
-
-
-def captured(*arguments: str) -> dict[str, object]:
-    """The JSON document of one command."""
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text):
-        status = run([*arguments, "--json"])
-    if status:
-        sys.exit(status)
-    found: dict[str, object] = json.loads(text.getvalue())
-    return found
-
-
-def draw_front(out: Path, front: Path) -> None:
-    """The Pareto front with the plan on it, as one self-contained page."""
-    from advisor.figures.frontier import frontier_info, frontier_plot
-    from advisor.plans.plan import load_plan
-
-    info = frontier_info(json.loads(front.read_text()), plan=load_plan(out / "plan.json"))
-    page = frontier_plot(info).to_html(include_plotlyjs=True, full_html=True)
-    write_bytes(out / "frontier.html", page.encode())
 
 
 def main() -> None:
@@ -90,13 +65,11 @@ def main() -> None:
         "4. Is it really that fast?",
         *("latency", given.model, "--profile", str(profile), "--plan", str(plan), "--verify"),
     )
-    front = out / "frontier.json"
-    if not front.exists():
-        print("\n\033[1m5. What would other budgets cost?\033[0m", flush=True)
-        arguments = ("frontier", given.model, "--cost", "latency", "--points", "20", "--profile", str(profile))
-        print(f"$ advisor {shlex.join(arguments)} --json > {front}", flush=True)
-        write_json(front, captured(*arguments, "--patterns", given.patterns))
-    draw_front(out, front)
+    step(
+        "5. What would other budgets cost?",
+        *("frontier", given.model, "--cost", "latency", "--points", "20", "--profile", str(profile)),
+        *("--patterns", given.patterns, "--plan", str(plan), "--figure", str(out / "frontier.html")),
+    )
     step(
         "6. What does it cost in accuracy, beside the plain alternatives?",
         *("validate", given.model, "--plan", str(plan), "--profile", str(profile), "--data", "cluttered"),

@@ -26,6 +26,8 @@ from advisor.commands.options import (
 @patterns_option
 @click.option("--sensitivity", default="erk", show_default=True, metavar="erk|uniform")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--figure", metavar="FILE.html", help="Also draw the front, as one page that needs no network.")
+@click.option("--plan", "plan_file", metavar="PLAN", help="A plan file to show on the figure.")
 @ends_option
 @input_option
 @json_option
@@ -37,6 +39,8 @@ def frontier(
     patterns: str | None,
     sensitivity: str,
     seed: int,
+    figure: str | None,
+    plan_file: str | None,
     include_ends: bool,
     input_text: str | None,
 ) -> tuple[dict[str, Any], str]:
@@ -45,13 +49,16 @@ def frontier(
     \b
     Examples
       advisor frontier torchvision:resnet50 --cost latency --points 20 --profile r50.json
+      advisor frontier torchvision:resnet50 --profile r50.json --plan plan.json --figure front.html
       advisor frontier torchvision:mobilenet_v2 --cost macs --points 10 --patterns channel
     """
     from advisor.commands.network import open_network
     from advisor.devices.profile import load_profile
     from advisor.planning.budgets import cost_text
     from advisor.planning.frontier import frontier as trace_front
+    from advisor.plans.plan import load_plan
 
+    plan = load_plan(plan_file) if plan_file else None
     network = open_network(model, input_text)
     front = trace_front(
         network,
@@ -73,5 +80,11 @@ def frontier(
         ]
         for point in front.points
     ]
+    if figure:
+        from advisor.figures.frontier import frontier_info, frontier_plot
+        from advisor.files import write_bytes
+
+        page = frontier_plot(frontier_info(front, plan)).to_html(include_plotlyjs=True, full_html=True)
+        write_bytes(figure, page.encode())
     text = table([cost, "of dense", "loss", "gap", ""], rows, right=(0, 1, 2, 3))
     return front.to_json(), "\n".join([text, *(f"note: {note}" for note in front.notes)])
