@@ -133,6 +133,15 @@ def check_network(name: str, module: nn.Module, data: DataSet) -> tuple[str, ...
     return ()
 
 
+def check_kinds(kinds: tuple[str, ...]) -> None:
+    """Raises PlanError for a baseline that nobody knows."""
+    from advisor.planning.baselines import BASELINES
+
+    for kind in kinds:
+        if kind not in BASELINES:
+            raise PlanError(unknown("baseline", kind, BASELINES))
+
+
 def line_up(
     network: Network, plan: Plan, kinds: tuple[str, ...], *, profile: Profile | None, folder: Path
 ) -> tuple[tuple[Contestant, ...], dict[str, str]]:
@@ -140,15 +149,9 @@ def line_up(
 
     Returns:
         The contestants, and baseline → why it is missing.
-
-    Raises:
-        PlanError: a baseline that nobody knows.
     """
-    from advisor.planning.baselines import BASELINES, baselines
+    from advisor.planning.baselines import baselines
 
-    for kind in kinds:
-        if kind not in BASELINES:
-            raise PlanError(unknown("baseline", kind, BASELINES))
     places = {label: folder / f"{label}.json" for label in ("plan", *kinds)}
     reasons: dict[str, str] = {}
     missing = [kind for kind in kinds if not places[kind].is_file()]

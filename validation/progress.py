@@ -36,26 +36,29 @@ class Monitor:
             dynamic_ncols=True,
             disable=not shown,
             leave=False,
+            # On a terminal a line that moves; in a log file one line now and then.
+            mininterval=0.1 if sys.stderr.isatty() else 15.0,
         )
         self._write("running")
 
     def start(self, run: str, epochs: int) -> None:
         """A run begins or goes on."""
         self._run, self._epochs, self._epoch, self._before = run, epochs, 0, self._done
-        self._bar.set_description(run)
+        self._bar.set_description(run, refresh=False)
 
     def epoch(self, number: int, text: str = "") -> None:
         """Epoch `number`, counted from 1, begins."""
         self._epoch = number
-        self._bar.set_description(f"{self._run} epoch {number}/{self._epochs}")
+        self._bar.set_description(f"{self._run} epoch {number}/{self._epochs}", refresh=False)
         if text:
-            self._bar.set_postfix_str(text)
+            self._bar.set_postfix_str(text, refresh=False)
 
     def skip(self, steps: int) -> None:
         """Steps that an earlier call took; they say nothing about the time left."""
         self._skipped += steps
         self._done += steps
-        self._bar.initial += steps
+        if not self._bar.disable:
+            self._bar.initial += steps  # so that the bar's own rate leaves them out
         self._bar.update(steps)
 
     def step(self, count: int = 1) -> None:

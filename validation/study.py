@@ -13,7 +13,7 @@ import torch
 from advisor.errors import AdvisorError, DeviceError, ProfileError
 from advisor.models import load_model
 from advisor.trace import analyze
-from validation.contestants import Contestant, builder, check_network, line_up
+from validation.contestants import Contestant, builder, check_kinds, check_network, line_up
 from validation.data import Request, load_data, suited
 from validation.data.registry import image_shape
 from validation.exchange import Exchange, exchange, losses_by_pattern, verdict, way_of
@@ -119,6 +119,7 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
 
 def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
     plan = wish.plan
+    check_kinds(wish.baselines)
     text = ",".join("x".join(map(str, shape)) for shape in plan.input_shapes)
     loaded = load_model(wish.model, device="cpu", input_text=text)
     plan.masks(loaded.module)  # the plan must belong to this network, before anything long begins

@@ -1,0 +1,73 @@
+"""Intervals beside scipy's."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from validation.statistics import compare, mean_interval, paired
+
+
+def test_interval_is_students() -> None:
+    rng = np.random.default_rng(3)
+    for count in (2, 3, 9):
+        values = rng.normal(0.9, 0.02, count).tolist()
+        found = mean_interval(values)
+        low, high = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+        assert (found.low, found.high) == pytest.approx((low, high))
+        assert found.mean == pytest.approx(np.mean(values))
+        assert found.count == count
+
+
+def test_one_seed_has_no_interval_and_says_so() -> None:
+    found = mean_interval([0.75])
+    assert (found.low, found.high, found.count) == (None, None, 1)
+    assert "one seed" in found.text
+
+
+def test_pairs_are_taken_by_seed() -> None:
+    found = paired({0: 0.80, 1: 0.90, 7: 0.5}, {1: 0.95, 0: 0.90})
+    assert found is not None
+    reference = stats.ttest_rel([0.80, 0.90], [0.90, 0.95]).confidence_interval(0.95)
+    assert found.mean == pytest.approx(-0.075)
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high))
+    assert paired({0: 1.0}, {1: 1.0}) is None
+
+
+def test_two_plans_compared_are_a_paired_t_test() -> None:
+    one, other = {0: 0.91, 1: 0.93, 2: 0.90}, {0: 0.87, 1: 0.90, 2: 0.88}
+    found = compare({"one": one, "other": other})
+    interval = stats.ttest_rel(list(one.values()), list(other.values())).confidence_interval(0.95)
+    assert found.margin == pytest.approx((interval.high - interval.low) / 2, rel=1e-4)
+    assert found.apart("one", "other") == (interval.low > 0)
+
+
+def test_noise_is_the_residual_of_a_two_way_table() -> None:
+    rng = np.random.default_rng(1)
+    table = rng.normal(size=(4, 3)) + 5 * rng.normal(size=(1, 3)) + np.arange(4)[:, None]
+    found = compare({str(row): dict(enumerate(table[row])) for row in range(4)})
+    centred = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    assert found.freedom == 6
+    assert found.noise == pytest.approx((centred**2).sum() / 6)
+    expected = stats.studentized_range.ppf(0.95, 4, 6) * math.sqrt((centred**2).sum() / 6 / 3)
+    assert found.margin == pytest.approx(expected)
+
+
+def test_only_shared_seeds_count() -> None:
+    found = compare({"a": {0: 1.0, 1: 2.0, 2: 9.0}, "b": {0: 1.0, 1: 4.0}})
+    assert found.seeds == 2
+    assert found.means == {"a": 1.5, "b": 2.5}
+    assert compare({"a": {0: 1.0}, "b": {0: 2.0}}).margin is None
+    assert compare({"a": {0: 1.0}, "b": {1: 2.0}}).means == {}
+
+
+def test_error_rate_over_all_pairs_is_kept() -> None:
+    """Of many comparisons of five equal plans on two seeds, few find any difference."""
+    rng = np.random.default_rng(0)
+    false = 0
+    for _ in range(200):
+        table = rng.normal(size=(5, 2))
+        found = compare({str(row): dict(enumerate(table[row])) for row in range(5)})
+        false += any(found.apart(str(a), str(b)) for a in range(5) for b in range(a))
+    assert false <= 20  # 5 % of 200 is 10; more than 20 has probability 0.002
