@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from advisor.counting.arguments import base_name, bind, operands, shared_operand, written_operands
@@ -11,7 +14,10 @@ from advisor.coupling.labels import MOVES, Labels, lift, reduced_axes, spatial
 from advisor.coupling.rules import RULES, Arguments, elementwise, mixed, pieces, place, reshaped
 from advisor.coupling.structure import ChannelGraph
 from advisor.coupling.walker import Static, Walker
-from advisor.network import Network, Op, Ref
+from advisor.network import Network, Op, OpGraph, Ref
+
+if TYPE_CHECKING:
+    from torch import nn
 
 del _products
 # fmt: off
@@ -32,36 +38,36 @@ _BOOKKEEPING = frozenset(["_assert_async", "_assert_tensor_metadata", "sym_size"
 
 def walk(network: Network) -> Walker:
     """Carries channel names through every operator of `network`; nothing runs."""
-    walker = Walker(
-        network.ops,
-        {layer.weight: layer for layer in network.sparsifiable if layer.weight is not None},
-        _aliases(network),
-    )
-    for index in network.ops.inputs:
+    return walk_ops(network.ops, network, aliases_of(network.module) if network.module is not None else {})
+
+
+def walk_ops(graph: OpGraph, network: Network, aliases: Mapping[str, str]) -> Walker:
+    """The same for any run of the network's module: its layers are known by their weights."""
+    walker = Walker(graph, {layer.weight: layer for layer in network.sparsifiable if layer.weight is not None}, aliases)
+    for index in graph.inputs:
         node = walker.source("the network's input")
         walker.labels[index] = walker.inputs[index] = node.reshape((1,) * len(walker.shape(index)))
     homes: dict[int, int] = {}
-    for op in network.ops.ops:
+    for op in graph.ops:
         shared = shared_operand(op)
         if shared is not None:
             for out in op.outputs:
                 homes[out] = homes.get(shared, shared)
         _step(walker, op)
         _write_back(walker, op, homes)
-    for index in network.ops.outputs:
+    for index in graph.outputs:
         if index in walker.labels:
             walker.freeze(walker.labels[index], "the network's output")
     return walker
 
 
-def _aliases(network: Network) -> dict[str, str]:
-    if network.module is None:
-        return {}
+def aliases_of(module: nn.Module) -> dict[str, str]:
+    """Every dotted name of a parameter or buffer → the first name of the same tensor."""
     from advisor.trace import aliases
 
     buffers: dict[int, str] = {}
-    named = network.module.named_buffers(remove_duplicate=False)
-    return aliases(network.module) | {name: buffers.setdefault(id(b), name) for name, b in named}
+    named = module.named_buffers(remove_duplicate=False)
+    return aliases(module) | {name: buffers.setdefault(id(b), name) for name, b in named}
 
 
 def channel_graph_of(network: Network, walker: Walker) -> ChannelGraph:

@@ -19,8 +19,14 @@ def layer_of(walker: Walker, weight: int) -> Layer | None:
         return None
     name, tracks = next(iter(static.tracks.items()))
     layer = walker.layers.get(name)
-    whole = layer is not None and sum(t.size for t in tracks) == sum(layer.weight_shape)
+    whole = tuple(t.size for t in tracks) == walker.parameter_shapes[name]
     return layer if whole and len(walker.shape(weight)) == len(tracks) else None
+
+
+def _channels(walker: Walker, layer: Layer, weight: int, groups: int) -> tuple[int, int]:
+    """Input and output channels of this very run's weight, which a trial may have narrowed."""
+    rows, columns = walker.parameter_shapes[next(iter(walker.statics[weight].tracks))][:2]
+    return (rows, columns * groups) if layer.transposed else (columns * groups, rows)
 
 
 @rule("linear")
@@ -82,15 +88,17 @@ def _convolution(walker: Walker, op: Op, a: Arguments) -> None:
     out = op.outputs[0]
     axis = len(walker.shape(out)) - 1 - len(layer.kernel)
     reason = f"{place(op)} works along another axis than the channels"
-    inputs = walker.inputs_along(x, axis, layer.in_channels, reason)
-    outputs = walker.ties.new(layer.out_channels)
+    groups = int(a["groups"])
+    made = _channels(walker, layer, weight, groups)
+    inputs = walker.inputs_along(x, axis, made[0], reason)
+    outputs = walker.ties.new(made[1])
     walker.use(layer.name, inputs, outputs)
     for name in ("offset", "mask"):
         if isinstance(a.get(name), Ref) and a[name].index in walker.labels:
             where = walker.labels[a[name].index]
             walker.freeze(where, f"{name}s of {place(op)}")
             walker.edges(walker.hub([where]), outputs, tie=False)
-    _weight(walker, layer, weight, inputs, outputs)
+    _weight(walker, layer, weight, groups, inputs, outputs)
     shape = [1] * len(walker.shape(out))
     shape[axis] = len(outputs)
     walker.labels[out] = outputs.reshape(shape)
@@ -102,21 +110,21 @@ def _convolution(walker: Walker, op: Op, a: Arguments) -> None:
             walker.freeze(outputs, f"the bias of {place(op)} is computed")
 
 
-def _weight(walker: Walker, layer: Layer, weight: int, inputs: Nodes, outputs: Nodes) -> None:
+def _weight(walker: Walker, layer: Layer, weight: int, groups: int, inputs: Nodes, outputs: Nodes) -> None:
     """Cuts a convolution's weight, stored (out, in/groups, *taps) or, transposed, (in, out/groups, *taps)."""
     whole, grouped = (inputs, outputs) if layer.transposed else (outputs, inputs)
     reason = f"the weight of {layer.name} is seen through a view"
     walker.cut(weight, 0, whole, reason)
-    if layer.groups == 1:
+    if groups == 1:
         walker.cut(weight, 1, grouped, reason)
         return
-    if layer.groups == layer.in_channels:
+    if groups == len(inputs):
         # Depthwise: an input channel and what is made of it alone are one channel.
         walker.ties.union(inputs[:, None], outputs.reshape(len(inputs), -1))
         return
-    walker.cuts.append(Cut(name=next(iter(walker.statics[weight].tracks)), axis=1, nodes=grouped, groups=layer.groups))
+    walker.cuts.append(Cut(name=next(iter(walker.statics[weight].tracks)), axis=1, nodes=grouped, groups=groups))
     for side in (inputs, outputs):
-        walker.pieces.append((list(side.reshape(layer.groups, -1)), True))
+        walker.pieces.append((list(side.reshape(groups, -1)), True))
     walker.together.append(np.concatenate([inputs, outputs]))
 
 
@@ -135,7 +143,8 @@ def fused(walker: Walker, op: Op, a: Arguments) -> None:
             continue
         after = walker.ties.new(1)
         walker.freeze(after, f"{layer.name} runs inside {place(op)}")
-        walker.use(layer.name, np.broadcast_to(node, (layer.in_channels,)), np.repeat(after, layer.out_channels))
+        channels = _channels(walker, layer, int(work.weight or 0), work.groups)
+        walker.use(layer.name, np.broadcast_to(node, channels[:1]), np.repeat(after, channels[1]))
         node = after
     for out in op.outputs:
         walker.labels[out] = node.reshape((1,) * len(walker.shape(out)))

@@ -43,12 +43,12 @@ class Walker:
         self.together: list[Nodes] = []  # nodes that share one factor without being read by one layer
         self.sizes: list[tuple[str, str, Nodes]] = []  # (module, attribute, nodes): a size kept as a plain number
         self.fixed: set[str] = set()  # parameters that some operator reads whole
-        self._parameter_shapes: dict[str, Shape] = {}
+        self.parameter_shapes: dict[str, Shape] = {}
         for value in graph.values:
             if value.origin in ("parameter", "buffer") and value.name is not None:
                 name = aliases.get(value.name, value.name)
                 self.statics[value.index] = Static({name: _positions(value.shape)})
-                self._parameter_shapes[name] = value.shape
+                self.parameter_shapes[name] = value.shape
             elif value.origin not in ("op", "input"):
                 self.statics[value.index] = Static()
 
@@ -153,7 +153,7 @@ class Walker:
                 Cut(name=name, axis=axis, nodes=nodes)
                 for axis, places in enumerate(axes)
                 if any(places.shape[a] > 1 for a in shared)
-                and (nodes := self._along(places, labels, self._parameter_shapes[name][axis])) is not None
+                and (nodes := self._along(places, labels, self.parameter_shapes[name][axis])) is not None
             ]
             self.cuts.extend(found)
             if not found:
