@@ -77,6 +77,8 @@ def latency(
 
 
 def _text(predicted: Prediction, dense: Prediction | None, receipt: Receipt | None) -> str:
+    from advisor.devices.timing import NOTEWORTHY
+
     rows = [_row("predicted", predicted.latency_ms, predicted.low_ms, predicted.high_ms)]
     if receipt:
         rows.append(_row("measured", receipt.measured_ms, receipt.low_ms, receipt.high_ms))
@@ -92,6 +94,8 @@ def _text(predicted: Prediction, dense: Prediction | None, receipt: Receipt | No
         text.append(line)
     text.append(f"origin: {predicted.origin}; {predicted.settings}")
     text += [f"note: {note}" for note in predicted.notes]
+    if receipt and receipt.waited > NOTEWORTHY:
+        text.append(f"note: other processes had the core for {receipt.waited:.0%} of the time; that is taken out")
     return "\n".join(text)
 
 

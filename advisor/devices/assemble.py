@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.devices.document import execution_from
 from advisor.devices.predict import Predictor, error_summary
 from advisor.devices.profile import Measurement, Profile, Whole
+from advisor.devices.timing import NOTEWORTHY
 from advisor.devices.work import Task, network_hash
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ def assemble(
     short = len([key for key in unmeasured if key not in refused])
     notes = [f"{short} of {len(tasks)} kinds of work were left to prediction: the time was spent"] if short else []
     notes += [f"did not run here, left to prediction: {key}: {reason}" for key, reason in list(refused.items())[:20]]
+    seconds = sum(float(record["seconds"]) for record in records)
+    waited = sum(float(record["seconds"]) * float(record.get("waited", 0.0)) for record in records) / seconds
+    if waited > NOTEWORTHY:
+        notes.append(f"other processes had the core for {waited:.0%} of the measuring; their time is taken out")
     return Profile(
         name=name,
         origin="measured",

@@ -170,6 +170,9 @@ def record_problem(record: dict[str, Any]) -> str:
                 return f"record {key[:120]!r} describes other work"
         except (AdvisorError, TypeError, KeyError, ValueError, AttributeError) as error:
             return f"record {key[:120]!r} describes no work ({' '.join(str(error).split())[:120]})"
+    waited = record.get("waited", 0.0)
+    if isinstance(waited, bool) or not isinstance(waited, int | float) or not 0 <= waited <= 1:
+        return f"record {key[:120]!r} has waited={str(waited)[:40]}, expected a share"
     for name in numbers:
         value = record.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

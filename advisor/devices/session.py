@@ -20,7 +20,7 @@ from advisor.devices.subject import (
     training_call,
     try_once,
 )
-from advisor.devices.timing import Sample, clock_for, time_interleaved
+from advisor.devices.timing import Clock, Sample, clock_for, time_interleaved, waited_share
 
 if TYPE_CHECKING:
     from advisor.network import Network
@@ -45,7 +45,6 @@ class Session:
     ) -> None:
         self._network, self._device, self._training, self._seed = network, device, training, seed
         self._check = check
-        self._clock = clock_for(device)
         self._reference = self._layer(reference)
         module = real_module(network, device, seed=seed)
         inputs = real_inputs(network, device, seed=seed)
@@ -84,22 +83,23 @@ class Session:
 
     def execution(self, execution: Execution, seconds: float) -> dict[str, float | int]:
         """Times one execution beside the reference, for about `seconds` or until its median is known to ± 2 %."""
-        work = self._layer(execution)
+        work, clock = self._layer(execution), clock_for(self._device)
         taken = time_interleaved(
             {"reference": self._reference, "work": work},
-            clock=self._clock,
+            clock=clock,
             warmup=3,
             max_seconds=seconds,
             check=self._check,
         )
-        return _record(taken["work"], taken["reference"])
+        return _record(taken["work"], taken["reference"], clock)
 
     def whole(self, seconds: float) -> dict[str, float | int]:
         """Times the whole network beside the reference, inference-ready and as given."""
+        clock = clock_for(self._device)
         slow = 8 * self._round_seconds > seconds
         taken = time_interleaved(
             {"reference": self._reference, **self._whole},
-            clock=self._clock,
+            clock=clock,
             max_seconds=seconds,
             # A network that takes seconds must not eat the budget of everything else.
             warmup=1 if slow else 2,
@@ -107,10 +107,12 @@ class Session:
             spread=0.01,
             check=self._check,
         )
-        return _record(taken["whole"], taken["reference"]) | {"eager_ms": taken.get("eager", taken["whole"]).median_ms}
+        return _record(taken["whole"], taken["reference"], clock) | {
+            "eager_ms": taken.get("eager", taken["whole"]).median_ms
+        }
 
 
-def _record(work: Sample, reference: Sample) -> dict[str, float | int]:
+def _record(work: Sample, reference: Sample, clock: Clock) -> dict[str, float | int]:
     # The reference's own uncertainty enters through the division, so it belongs in the interval.
     slack = reference.spread
     low, high = work.low_ms / work.median_ms - 1, work.high_ms / work.median_ms - 1
@@ -120,4 +122,5 @@ def _record(work: Sample, reference: Sample) -> dict[str, float | int]:
         "high_ms": work.median_ms * (1 + math.hypot(high, slack)),
         "repeats": work.repeats,
         "reference_ms": reference.median_ms,
+        "waited": waited_share(clock),
     }

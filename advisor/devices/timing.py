@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import math
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from typing import Protocol
 from advisor.devices.settings import device_type
 
 Work = Callable[[], object]
+NOTEWORTHY = 0.05  # a share of time that other processes had the core, from which on it is said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +73,65 @@ class Clock(Protocol):
     def __call__(self, work: Work) -> float: ...
 
 
-def cpu_clock(work: Work) -> float:
-    """Wall time: what a caller waits for, with however many threads."""
-    start = time.perf_counter_ns()
-    work()
-    return (time.perf_counter_ns() - start) / 1e6
+class CpuClock:
+    """Wall time without the time that this thread waited for a core while other processes had it.
+
+    On a shared machine a scheduler takes the core away for milliseconds at a time, so that short work looks fast and
+    long work slow. Linux says how long (`schedstat`); elsewhere this is plain wall time. Only the calling thread's
+    waiting is known: with several threads, a worker's stays in.
+    """
+
+    def __init__(self) -> None:
+        self._waited_ns = self._total_ns = 0
+
+    def __call__(self, work: Work) -> float:
+        before, start = _queued_ns(), time.perf_counter_ns()
+        work()
+        total, waited = time.perf_counter_ns() - start, _queued_ns() - before
+        waited = min(max(waited, 0), total)
+        self._total_ns += total
+        self._waited_ns += waited
+        return max(total - waited, 1) / 1e6
+
+    @property
+    def waited(self) -> float:
+        """The share of the time on this clock that went to other processes, 0 to 1."""
+        return self._waited_ns / self._total_ns if self._total_ns else 0.0
+
+
+class _Queue:
+    """One thread's line of scheduler statistics, kept open: opening it anew would cost more than short work."""
+
+    def __init__(self) -> None:
+        try:
+            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, AttributeError):  # not Linux
+            self._file = -1
+
+    def __del__(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+    def waited_ns(self) -> int:
+        if self._file < 0:
+            return 0
+        try:
+            # nanoseconds on a core, nanoseconds ready but waiting for one, times it was given one
+            return int(os.pread(self._file, 100, 0).split()[1])
+        except (OSError, IndexError, ValueError):
+            return 0
+
+
+_local = threading.local()
+
+
+def _queued_ns() -> int:
+    """How long the calling thread has been ready to run without running; 0 where the system does not say."""
+    thread = threading.get_native_id()
+    if getattr(_local, "thread", None) != thread:  # also after a fork
+        _local.thread, _local.queue = thread, _Queue()
+    queue: _Queue = _local.queue
+    return queue.waited_ns()
 
 
 class CudaClock:
@@ -102,7 +159,12 @@ class CudaClock:
 
 def clock_for(device: str) -> Clock:
     """The clock of "cpu" or "cuda[:i]"."""
-    return CudaClock(device) if device_type(device) == "cuda" else cpu_clock
+    return CudaClock(device) if device_type(device) == "cuda" else CpuClock()
+
+
+def waited_share(clock: Clock) -> float:
+    """The share of its time that a clock took out because other processes had the core; 0 where it cannot tell."""
+    return float(getattr(clock, "waited", 0.0))
 
 
 @contextmanager
@@ -120,7 +182,7 @@ def _no_collection() -> Iterator[None]:
 def time_interleaved(
     callables: Mapping[str, Work],
     *,
-    clock: Clock = cpu_clock,
+    clock: Clock | None = None,
     warmup: int = 2,
     min_repeats: int = 8,
     max_repeats: int = 10_000,
@@ -137,7 +199,7 @@ def time_interleaved(
 
     Args:
         callables: name → work without arguments.
-        clock: how one run is timed; `clock_for(device)`.
+        clock: how one run is timed, `clock_for(device)`; the CPU's otherwise.
         warmup: rounds run and thrown away first.
         min_seconds: go on at least this long, however small the spread.
         check: called between rounds; may raise to stop (an interrupt).
@@ -145,6 +207,7 @@ def time_interleaved(
     Returns:
         name → Sample; round i of every sample was taken in the same moment, so `ratio` may pair them.
     """
+    clock = clock or CpuClock()
     names = list(callables)
     times: dict[str, list[float]] = {name: [] for name in names}
     began = time.perf_counter()

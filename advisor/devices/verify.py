@@ -19,7 +19,7 @@ from advisor.devices.subject import (
     try_once,
     with_batch,
 )
-from advisor.devices.timing import clock_for, ratio, time_interleaved
+from advisor.devices.timing import clock_for, ratio, time_interleaved, waited_share
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -46,6 +46,7 @@ class Receipt:
     ratio_high: float | None = None
     repeats: int = 0
     settings: str = ""
+    waited: float = 0.0  # share of the time that other processes had the core; it is taken out of the times
 
     def to_json(self) -> dict[str, Any]:
         """Keys that do not collide with those of a Prediction."""
@@ -59,6 +60,7 @@ class Receipt:
             "ratio_high": self.ratio_high,
             "measured_repeats": self.repeats,
             "measured_settings": self.settings,
+            "measured_waited": self.waited,
         }
 
 
@@ -95,8 +97,9 @@ def verify_latency(
     if plan is not None:
         plan_options(network, plan)
     with cpu_threads(threads or (made.threads if made else None)) as in_force:
+        clock = clock_for(device)
         calls = _calls(network, plan, device, training=training)
-        taken = time_interleaved(calls, clock=clock_for(device), max_seconds=seconds, min_repeats=6, spread=0.01)
+        taken = time_interleaved(calls, clock=clock, max_seconds=seconds, min_repeats=6, spread=0.01)
     dense = taken["dense"]
     planned = taken.get("plan", dense)
     paired = ratio(planned, dense)
@@ -113,6 +116,7 @@ def verify_latency(
         ratio_high=paired.high_ms,
         repeats=planned.repeats,
         settings=settings.text,
+        waited=waited_share(clock),
     )
 
 

@@ -1,12 +1,22 @@
 import gc
 import math
+import time
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from advisor.devices.timing import CudaClock, clock_for, cpu_clock, ratio, summarize, time_interleaved
+from advisor.devices import timing
+from advisor.devices.timing import (
+    CpuClock,
+    CudaClock,
+    clock_for,
+    ratio,
+    summarize,
+    time_interleaved,
+    waited_share,
+)
 
 
 class FakeClock:
@@ -90,9 +100,47 @@ def test_drift_cancels_in_a_paired_ratio() -> None:
 
 
 def test_the_cpu_clock_takes_wall_time() -> None:
-    event = __import__("threading").Event()
-    assert 9 <= cpu_clock(lambda: event.wait(0.01)) < 1000
-    assert clock_for("cpu") is cpu_clock
+    clock = clock_for("cpu")
+    assert isinstance(clock, CpuClock)
+    assert 9 <= clock(lambda: time.sleep(0.01)) < 1000
+
+
+def test_waiting_for_a_core_is_taken_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, queued = [0], [0]
+    monkeypatch.setattr(timing.time, "perf_counter_ns", lambda: now[0])
+    monkeypatch.setattr(timing, "_queued_ns", lambda: queued[0])
+
+    def work(total_ms: int, waited_ms: int) -> None:
+        now[0] += total_ms * 1_000_000
+        queued[0] += waited_ms * 1_000_000
+
+    clock = CpuClock()
+    assert clock(lambda: work(7, 4)) == pytest.approx(3.0)
+    assert clock(lambda: work(3, 0)) == pytest.approx(3.0)
+    assert waited_share(clock) == pytest.approx(0.4)
+    assert clock(lambda: work(1, 5)) > 0  # a scheduler that counts otherwise does not make time negative
+    assert waited_share(FakeClock(lambda name, turn: 1.0)) == 0.0
+
+
+def test_a_system_that_does_not_say_how_long_a_thread_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    found: list[float] = []
+
+    def elsewhere() -> None:
+        monkeypatch.setattr(timing.os, "open", _absent)
+        found.append(timing._queued_ns())
+        found.append(CpuClock()(lambda: time.sleep(0.002)))
+
+    thread = threading.Thread(target=elsewhere)  # the stream is kept per thread
+    thread.start()
+    thread.join()
+    assert found[0] == 0
+    assert found[1] >= 2
+
+
+def _absent(*_: object, **__: object) -> None:
+    raise FileNotFoundError
 
 
 @pytest.mark.gpu
