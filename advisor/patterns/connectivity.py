@@ -13,6 +13,7 @@ from advisor.network import Layer
 from advisor.patterns.draw import Bools, Floats
 from advisor.patterns.option import DENSE, Option
 from advisor.patterns.reach import Usage, Wiring, alive, fed, wiring
+from advisor.patterns.relay import relay
 from advisor.patterns.rewire import Use, cover, feed
 
 Uses = dict[str, list[Use]]
@@ -47,7 +48,8 @@ def repair(
     used if any consumer uses it (branches, residual adds, concatenations). Every row keeps exactly its number of
     inputs: an unused channel takes the place of an input that is read elsewhere, too; with `scores` the exchange that
     loses least. Going backwards every consumer is settled before its inputs are, so rewiring covers as many channels
-    as there are connections to spare; only what is then still unread, or unfed, is dropped, to a fixed point.
+    as there are connections to spare, by chains of exchanges where one is not enough; only what is then still unread,
+    or unfed, is dropped, to a fixed point.
 
     Layers without an entry in `chosen` are dense. Patterns over single weights, n:m, block and width stay as they
     are. A layer that the graph does not connect with input or output even when dense is left alone.
@@ -95,7 +97,13 @@ def apply_repair(connections: Bools, rewired: Iterable[Iterable[int]], dropped: 
     Raises:
         PatternError: a move that does not fit the connections, so the plan is not the one that was saved.
     """
-    result = connections.copy()
+    result, rewired, dropped = connections.copy(), list(rewired), list(dropped)
+    if not rewired and not dropped:
+        return result
+    if result.ndim != 2:
+        raise PatternError(
+            f"connections of shape {result.shape} cannot be rewired; only those of channel and group can"
+        )
     rows, columns = result.shape
     for row, given_up, taken in rewired:
         inside = 0 <= row < rows and 0 <= given_up < columns and 0 <= taken < columns
@@ -151,6 +159,8 @@ def _backwards(graph: ChannelGraph, wirings: dict[str, Wiring], uses: Uses) -> b
         step = graph.steps[index]
         if not isinstance(step, Edges) and wirings[step.layer].free:
             changed |= cover(usage, index, uses[step.layer], reached)
+    if relay(usage, uses, reached):
+        return True  # rows have become live: what they read is to be settled before anything is given up
     for name, wired in wirings.items():
         if wired.droppable:
             live = np.logical_or.reduce([usage.counted[index] for index, _ in uses[name]])

@@ -72,7 +72,7 @@ def cover(usage: Usage, index: int, uses: Sequence[Use], reached: Bools) -> bool
         nodes = inputs[group]
         columns = np.flatnonzero(reached[nodes] & (usage.count[nodes] == 0))
         if len(columns):
-            picker = _Picker(usage, index, uses, group)
+            picker = Picker(usage, index, uses, group)
             for wanted in _by_node(columns, nodes):
                 if not picker.take(wanted):
                     break
@@ -88,7 +88,7 @@ def _by_node(columns: Indices, nodes: Indices) -> list[Indices]:
     return [np.array(members) for members in found.values()]
 
 
-class _Picker:
+class Picker:
     """Exchanges inputs of the live rows of one group in one use of a layer."""
 
     def __init__(self, usage: Usage, index: int, uses: Sequence[Use], group: int) -> None:

@@ -14,27 +14,32 @@ Kept = Mapping[str, tuple[np.ndarray, int]]  # layer → connections (unit rows,
 
 
 def channels(graph: ChannelGraph, layers: Mapping[str, Layer], kept: Kept) -> nx.DiGraph:
-    """Every kept connection and every edge, with "image" before the sources and "answer" after the sinks."""
+    """Every kept connection and every edge, with "image" before the sources and "answer" after the sinks.
+
+    The outputs of a unit row read the same inputs: they stand behind one node for the row, (step, row).
+    """
     drawn = nx.DiGraph()
     drawn.add_nodes_from(range(graph.nodes))
     drawn.add_edges_from(("image", int(n)) for n in graph.sources)
     drawn.add_edges_from((int(n), "answer") for n in graph.sinks)
-    for step in graph.steps:
+    for index, step in enumerate(graph.steps):
         if isinstance(step, Edges):
             drawn.add_edges_from(zip(step.source.tolist(), step.target.tolist(), strict=True))
         else:
-            drawn.add_edges_from((s, t) for _, _, s, t in links(step, layers[step.layer], kept))
+            for row, _, source, targets in links(step, layers[step.layer], kept):
+                drawn.add_edge(source, (index, row))
+                drawn.add_edges_from(((index, row), target) for target in targets)
     return drawn
 
 
 def links(step, layer: Layer, kept: Kept):
-    """(unit row, column, input node, output node) of every kept connection of one use."""
+    """(unit row, column, input node, output nodes) of every kept connection of one use."""
     per_group = layer.in_channels // layer.groups
     rows, block = kept.get(layer.name, (np.ones((layer.groups, per_group), bool), layer.out_channels // layer.groups))
-    for row, column in zip(*np.nonzero(rows), strict=True):
+    for row, column in np.argwhere(rows).tolist():
         group = row * block // (layer.out_channels // layer.groups)
-        for output in range(row * block, (row + 1) * block):
-            yield row, column, int(step.inputs[group * per_group + column]), int(step.outputs[output])
+        outputs = step.outputs[row * block : (row + 1) * block].tolist() if column == rows[row].argmax() else []
+        yield row, column, int(step.inputs[group * per_group + column]), outputs
 
 
 def off_the_way(graph: ChannelGraph, layers: Mapping[str, Layer], kept: Kept) -> set[tuple[str, int, int]]:
@@ -43,10 +48,10 @@ def off_the_way(graph: ChannelGraph, layers: Mapping[str, Layer], kept: Kept) ->
     fed = {"image"} | nx.descendants(drawn, "image")
     read = {"answer"} | nx.ancestors(drawn, "answer")
     on, seen = set(), set()
-    for step in graph.steps:
+    for index, step in enumerate(graph.steps):
         if not isinstance(step, Edges) and step.layer in kept:
-            for row, column, source, target in links(step, layers[step.layer], kept):
-                seen.add((step.layer, int(row), int(column)))
-                if source in fed and target in read:
-                    on.add((step.layer, int(row), int(column)))
+            for row, column, source, _ in links(step, layers[step.layer], kept):
+                seen.add((step.layer, row, column))
+                if source in fed and (index, row) in read:
+                    on.add((step.layer, row, column))
     return seen - on

@@ -176,10 +176,7 @@ def test_a_weight_of_another_shape_has_no_logical_view():
 
 
 def test_a_layer_without_a_weight_has_no_option():
-    bare = layer()
-    bare = type(bare)(
-        name="pool", kind="other", params=0, macs=0, activation_elements=0, input_shape=(), output_shape=()
-    )
+    bare = replace(layer(), kind="other", weight=None, weight_shape=())
     for name in pattern_names():
         assert pattern(name).options(bare) == ()
         assert "has no weight" in pattern(name).problem(bare, Option(pattern=name, density=0.5))
