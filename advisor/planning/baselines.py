@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from advisor.errors import PlanError, unknown
-from advisor.planning.alternatives import CannotMeet, Question, masked, width
+from advisor.planning.alternatives import CannotMeet, Question, Trial, masked, width
 from advisor.planning.assemble import Quality, Style, assemble
+from advisor.planning.budgets import TIMES
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -41,7 +44,8 @@ def baselines(
     "uniform" gives every layer that may be thinned out one density, "erk" densities in the shape of ERK, both with the
     pattern that the plan uses most; where a time is limited and that pattern has no faster kernel, with "group" if that
     can meet it. "width" narrows every group by one factor. The size is found by bisection over the real costs, the
-    patterns' rounding included, so densities need not lie on the planner's grid.
+    patterns' rounding included, so densities need not lie on the planner's grid. A kind that cannot meet a limited
+    time, since it has no faster kernel, is taken at the plan's own MACs: its cost line then stands over its budget.
 
     Args:
         network: that the plan was made for.
@@ -67,7 +71,7 @@ def baselines(
     found, reasons = Baselines(), {}
     for kind in dict.fromkeys(kinds):
         try:
-            trial, style, notes = width(question) if kind == "width" else masked(question, kind)
+            trial, style, notes = _largest(question, kind)
         except CannotMeet as reason:
             reasons[kind] = str(reason)
             continue
@@ -91,6 +95,20 @@ def baselines(
         )
     found.reasons = reasons
     return found
+
+
+def _largest(question: Question, kind: str) -> tuple[Trial, tuple[str, ...], tuple[str, ...]]:
+    """The largest trial within the limits; where only a time is in the way, at the plan's own arithmetic instead."""
+    make = width if kind == "width" else partial(masked, kind=kind)
+    try:
+        return make(question)
+    except CannotMeet as reason:
+        rest = {key: limit for key, limit in question.limits.items() if key not in TIMES}
+        if len(rest) == len(question.limits):
+            raise
+        macs = min(question.plan.costs["macs"].plan, rest.get("macs", math.inf))
+        trial, style, notes = make(replace(question, limits={**rest, "macs": macs}))
+        return trial, style, (*notes, f"{reason}: taken at the plan's {macs:,.0f} MACs instead")
 
 
 def _selection(plan: Plan) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -54,8 +55,6 @@ def test_out_of_reach_is_a_reason_not_an_error(digits: Network) -> None:
     kept = baselines(digits, plan, kinds=["uniform"])
     assert "uniform" in kept
     lowest = advisor.plan(digits, budgets={"latency": "60%"}, patterns=["group"], profile=timed(digits, ("group",)))
-    from dataclasses import replace
-
     lines = {**lowest.costs, "macs": replace(lowest.costs["macs"], budget=1000.0)}
     found = baselines(digits, replace(lowest, costs=lines), kinds=["uniform"], profile=timed(digits, ("group",)))
     assert "uniform" not in found
@@ -66,8 +65,6 @@ def test_out_of_reach_is_a_reason_not_an_error(digits: Network) -> None:
 def test_where_a_time_is_limited_a_masked_pattern_gives_way_to_group(digits: Network) -> None:
     profile = timed(digits, ("channel", "group"))
     plan = advisor.plan(digits, budgets={"latency": "70%"}, patterns=["group"], profile=profile)
-    from dataclasses import replace
-
     # a plan that mostly used channel and got its time from elsewhere
     layers = tuple(
         replace(layer, pattern="channel", parameters={}) if layer.pattern == "group" else layer for layer in plan.layers
@@ -76,12 +73,22 @@ def test_where_a_time_is_limited_a_masked_pattern_gives_way_to_group(digits: Net
     assert {layer.pattern for layer in found["uniform"].layers} == {"dense", "group"}
 
 
+def test_a_time_that_a_kind_cannot_meet_is_traded_for_the_plans_arithmetic(digits: Network) -> None:
+    profile = timed(digits, ("channel", "group", "width"))
+    plan = advisor.plan(digits, budgets={"latency": "40%"}, patterns=["width"], profile=profile)
+    out_of_reach = {**plan.costs, "latency": replace(plan.costs["latency"], budget=1e-6)}
+    found = baselines(digits, replace(plan, costs=out_of_reach), profile=profile, kinds=["erk"])
+    line = found["erk"].costs["latency"]
+    assert line.budget is not None
+    assert line.plan > line.budget
+    assert found["erk"].costs["macs"].plan <= plan.costs["macs"].plan
+    assert any("MACs instead" in note for note in found["erk"].notes)
+
+
 def test_mistakes(digits: Network) -> None:
     plan = advisor.plan(digits, budgets={"params": "50%"}, patterns=["channel"])
     with pytest.raises(PlanError, match="unknown baseline 'unifrom'; did you mean 'uniform'"):
         baselines(digits, plan, kinds=["unifrom"])
-    from dataclasses import replace
-
     free = replace(plan, costs={key: replace(line, budget=None) for key, line in plan.costs.items()})
     with pytest.raises(PlanError, match="has no budgets"):
         baselines(digits, free)
