@@ -41,6 +41,7 @@ LOCAL = "127.0.0.1"
 @click.option("--test-size", type=click.IntRange(min=1), metavar="N", help="Test images; all by default.")
 @click.option("--data-dir", metavar="DIR", help="Where torchvision's data sets lie; ./data by default.")
 @click.option("--download", is_flag=True, help="Let torchvision download the data set.")
+@click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda[:i]", help="Where the networks train.")
 @threads_option
 @click.option("--restart", is_flag=True, help="Throw away what an earlier validation left in DIR.")
 @click.option("--out", required=True, metavar="DIR", help="Folder for runs and report.")
@@ -59,6 +60,7 @@ def validate(
     test_size: int | None,
     data_dir: str | None,
     download: bool,
+    device: str,
     threads: int | None,
     restart: bool,
     out: str,
@@ -81,7 +83,7 @@ def validate(
             raise AdvisorError("engine 'ray' is not available yet; use --engine local")
         raise AdvisorError(unknown("engine", engine, ["local"]))
     from advisor.devices.profile import load_profile
-    from advisor.devices.settings import cpu_threads
+    from advisor.devices.settings import check_device, cpu_threads
     from advisor.plans.plan import load_plan
     from validation.study import Wish
     from validation.study import validate as run
@@ -105,6 +107,7 @@ def validate(
         test_size=test_size,
         folder=Path(data_dir) if data_dir else None,
         download=download,
+        device=check_device(device),
         threads=threads,
         restart=restart,
     )

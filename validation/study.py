@@ -48,6 +48,7 @@ class Wish:
     test_size: int | None = None
     folder: Path | None = None
     download: bool = False
+    device: str = "cpu"
     threads: int | None = None
     restart: bool = False
 
@@ -65,6 +66,7 @@ class Wish:
             ("--train-size", self.train_size),
             ("--test-size", self.test_size),
             ("--data-dir", self.folder),
+            ("--device", self.device if self.device != "cpu" else None),
             ("--threads", self.threads),
             ("--out", self.out),
         ):
@@ -146,7 +148,7 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
         contestants=(Contestant(label="dense", plan=None), Contestant(label="plan", plan=plan)),
         seeds=tuple(range(wish.seeds)),
         data=data,
-        recipe=Recipe(epochs=wish.epochs, peak_rate=rate),
+        recipe=Recipe(epochs=wish.epochs, peak_rate=rate, device=wish.device),
         out=wish.out,
         build=build,
         checkpoint=wish.checkpoint,

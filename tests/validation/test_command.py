@@ -27,6 +27,7 @@ MISTAKES = [
     (["--baselines", "widht"], "did you mean 'width'"),
     (["--from", "none.pt"], "no file 'none.pt'"),
     (["--profile", "no-such"], "no-such"),
+    (["--device", "cuda:77"], "cuda"),
     (["--epochs", "0"], "--epochs"),
     (["--seeds", "none"], "--seeds"),
     (["--train-size", "99999"], "1437 train images"),

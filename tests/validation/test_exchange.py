@@ -1,5 +1,7 @@
 """Exchange rates that are known beforehand, and verdicts that claim no more than the runs show."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,14 @@ def test_rates_come_out_as_they_went_in() -> None:
     assert found.reference == "channel"
     assert {one.pattern: one.rate for one in found.rates} == pytest.approx({"channel": 1.0, "width": 0.5})
     assert found.to_json()["exchange"]["width"] == pytest.approx(0.5)
+
+
+def test_the_planner_reads_the_rates(tmp_path: Path) -> None:
+    from advisor.files import write_json
+    from advisor.planning.make import load_exchange
+
+    write_json(tmp_path / "report.json", exchange(LOSSES, accuracies(noise=0.0)).to_json())
+    assert load_exchange(tmp_path / "report.json") == pytest.approx({"channel": 1.0, "width": 0.5})
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:

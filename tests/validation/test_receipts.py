@@ -1,0 +1,41 @@
+"""Counting without believing the plan, and timing all in one run."""
+
+import pytest
+
+import advisor
+from advisor.network import Network
+from advisor.plans.plan import Plan
+from validation.contestants import Contestant
+from validation.receipts import count, time_all
+
+
+@pytest.mark.parametrize("pattern", ["channel", "group", "block", "n:m", "unstructured", "width"])
+def test_the_module_holds_what_the_plan_promised(pattern: str, network: Network) -> None:
+    plan = advisor.plan(network, budgets={"macs": "60%"}, patterns=[pattern])
+    assert {layer.pattern for layer in plan.layers} > {"dense"}
+    assert network.module is not None
+    found = count(Contestant(label="plan", plan=plan), network.module, network)
+    assert found.params == plan.costs["params"].plan
+    assert found.macs == plan.costs["macs"].plan
+    if pattern in ("group", "width"):
+        assert found.executed_macs == found.macs, "really smaller"
+    else:
+        assert found.executed_macs == network.macs, "masked: the zeros are multiplied, too"
+
+
+def test_dense_is_counted_as_analysed(network: Network) -> None:
+    assert network.module is not None
+    found = count(Contestant(label="dense", plan=None), network.module, network)
+    assert (found.params, found.macs, found.executed_macs) == (network.params, network.macs, network.macs)
+
+
+def test_all_are_timed_in_one_run(network: Network, plan: Plan) -> None:
+    contestants = (Contestant(label="dense", plan=None), Contestant(label="plan", plan=plan))
+    found = time_all(network, contestants, threads=1, seconds=0.05)
+    assert found.settings == "cpu, batch 1, 1 thread, float32, inference"
+    dense, thinned = found.by_plan["dense"], found.by_plan["plan"]
+    assert dense.repeats == thinned.repeats >= 6
+    assert dense.ratio == 1
+    for one in (dense, thinned):
+        assert 0 < one.low_ms <= one.latency_ms <= one.high_ms
+        assert one.ratio_low <= one.ratio <= one.ratio_high
