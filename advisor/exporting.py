@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,9 +10,13 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_iter, tree_map
 
+from advisor.counting.handlers import handler_of
 from advisor.network import OpGraph, Ref
 from advisor.quiet import quiet
 from advisor.recording import GraphBuilder, copies
+
+_REGIONS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")  # run the graph inside them once, as it is
+_BRANCHES = ("cond", "while_loop", "scan", "map_impl", "associative_scan")
 
 
 def trace(model: torch.nn.Module, inputs: tuple[Any, ...]) -> OpGraph:
@@ -52,12 +57,18 @@ def first_names(model: torch.nn.Module) -> dict[str, str]:
     return {name: first.setdefault(id(m), name) for name, m in model.named_modules(remove_duplicate=False)}
 
 
+def _title(target: Any) -> str:
+    """ "aten.conv2d.default", or "functorch.NAME" for the plain functions that torch.vmap leaves in a graph."""
+    return f"functorch.{target.__name__}" if inspect.isfunction(target) else str(target)
+
+
 class _Walk:
     """Appends the operators of a graph to a builder; graphs inside it (no_grad or autocast regions) are inlined."""
 
     def __init__(self, builder: GraphBuilder, names: Mapping[str, str]) -> None:
         self._builder = builder
         self._names = names
+        self._hidden_axes = 0  # torch.vmap: shapes inside lack the axis it maps over
 
     def graph(self, module: torch.fx.GraphModule, values: dict[torch.fx.Node, Any], outer: str) -> Any:
         for node in module.graph.nodes:
@@ -70,8 +81,10 @@ class _Walk:
                 path = self._path(node, outer)
                 if node.target is operator.getitem:
                     values[node] = args[0][args[1]]
-                elif any(isinstance(item, torch.fx.GraphModule) for item in args):
+                elif str(node.target) in _REGIONS:
                     values[node] = self._inline(args, path)
+                elif str(node.target) in _BRANCHES:
+                    raise NotImplementedError(f"torch.{node.target} takes its way by the data")
                 else:
                     values[node] = self._operator(node, args, kwargs, path)
             elif node.op == "output":
@@ -79,12 +92,18 @@ class _Walk:
         return None
 
     def _operator(self, node: torch.fx.Node, args: Any, kwargs: Any, path: str) -> Any:
+        target = _title(node.target)
+        self._hidden_axes += {"functorch._vmap_increment_nesting": 1, "functorch._vmap_decrement_nesting": -1}.get(
+            target, 0
+        )
+        if self._hidden_axes and handler_of(target) is not None:
+            raise NotImplementedError("torch.vmap hides the axis that it maps over")
         result = node.meta.get("val")
         made = tree_map(lambda t: Ref(self._builder.value(t, "op")) if isinstance(t, torch.Tensor) else t, result)
         outputs = tuple(leaf.index for leaf in tree_iter(made) if isinstance(leaf, Ref))
         if outputs:
             read = [source.meta.get("val") for source in node.all_input_nodes]
-            self._builder.op(str(node.target), args, dict(kwargs), outputs, path, copies(read, result))
+            self._builder.op(target, args, dict(kwargs), outputs, path, copies(read, result))
         return made
 
     def _inline(self, args: Sequence[Any], path: str) -> Any:

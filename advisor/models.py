@@ -19,6 +19,7 @@ import torch
 
 from advisor.errors import ModelError, unknown
 from advisor.network import Shape
+from advisor.trace import float_dtype
 
 FORMS = "torchvision:NAME, timm:NAME, zoo:NAME, path/to/file.py:FACTORY or package.module:FACTORY"
 
@@ -84,17 +85,18 @@ def load_model(
         module, own_inputs = _built(spec, build, device)
     shapes = parse_input(input_text) if input_text is not None else None
     target = "meta" if any(p.is_meta for p in module.parameters()) else "cpu"
+    dtype = float_dtype(module)
     if shapes is None and own_inputs is not None:
         inputs = own_inputs
     elif source == "torchvision" and isinstance(default, list):
         # Detection networks take a list of images without a batch axis.
         images = shapes if shapes is not None else default
-        inputs = ([torch.zeros(shape[-3:], device=target) for shape in images],)
+        inputs = ([torch.zeros(shape[-3:], device=target, dtype=dtype) for shape in images],)
     else:
         chosen = shapes if shapes is not None else (default or (1, 3, 224, 224))
         if isinstance(chosen[0], int):
             chosen = (chosen,)
-        inputs = tuple(torch.zeros(shape, device=target) for shape in chosen)
+        inputs = tuple(torch.zeros(shape, device=target, dtype=dtype) for shape in chosen)
     return LoadedModel(module=module, example_inputs=inputs, name=spec)
 
 
@@ -217,7 +219,7 @@ def _timm(name: str, classes: int | None) -> tuple[Callable[[], Any], Any]:
         raise ModelError(unknown("timm network", name, timm.list_models()))
     settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
     size = tuple(settings.input_size) if settings is not None and settings.input_size else (3, 224, 224)
-    options = {} if classes is None else {"num_classes": classes}
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     return lambda: timm.create_model(name, pretrained=False, **options), (1, *size)
 
 

@@ -21,6 +21,8 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, torch.SymInt):
         return int(value)
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)  # a piece of network inside an operator
     return str(value)
 
 
@@ -72,11 +74,16 @@ def copies(read: Any, made: Any) -> bool:
 def _memory(tensor: Any) -> int | None:
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
         return None
-    address: int = tensor.untyped_storage()._cdata
+    try:
+        address: int = tensor.untyped_storage()._cdata
+    except NotImplementedError:  # a tensor inside torch.vmap, a nested one
+        return None
     return address
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    supports_higher_order_operators = True
+
     def __init__(self, builder: GraphBuilder, names: dict[int, tuple[str, str]], stack: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.builder = builder
@@ -93,6 +100,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if str(func) == "cond":
+            with self:
+                return (args[1] if args[0] else args[2])(*args[3])
         seen_args, seen_kwargs = tree_map_only(torch.Tensor, lambda t: Ref(self.see(t)), (args, kwargs))
         result = func(*args, **kwargs)
         outputs = []

@@ -64,16 +64,32 @@ def analyze(model: torch.nn.Module, example_inputs: Any, *, name: str | None = N
 
 
 def as_inputs(example: Any, model: torch.nn.Module) -> tuple[Any, ...]:
-    """Positional arguments from what a user may give, placed on the model's device."""
-    device = next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+    """Positional arguments from what a user may give, placed on the model's device.
+
+    Raises:
+        ModelError: no module, one whose shapes are not known yet, or a shape with sizes below 1.
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise ModelError(f"cannot analyse a {type(model).__name__}; expected a torch.nn.Module")
+    tensors = (*model.parameters(), *model.buffers())
+    if any(torch.nn.parameter.is_lazy(tensor) for tensor in tensors):
+        raise ModelError(f"{type(model).__name__} has lazy layers without shapes; run it once on an input before")
+    device = next((tensor.device for tensor in tensors), torch.device("cpu"))
     if isinstance(example, torch.Tensor):
         example = (example,)
     elif isinstance(example, Sequence) and example and all(isinstance(size, int) for size in example):
-        example = (torch.zeros(tuple(example), device=device),)
+        if min(example) < 1:
+            raise ModelError(f"input shape {tuple(example)} has a size below 1; give one such as (1, 3, 224, 224)")
+        example = (torch.zeros(tuple(example), device=device, dtype=float_dtype(model)),)
     if not isinstance(example, tuple):
         example = (example,)
     moved: tuple[Any, ...] = tree_map_only(torch.Tensor, lambda t: _move(t, device), example)
     return moved
+
+
+def float_dtype(model: torch.nn.Module) -> torch.dtype:
+    """What the network computes in, and so the dtype of an input of which only the shape is given."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
 
 
 def _move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -116,11 +132,11 @@ class NeedsRealTensors(ModelError):
 def _trace_or_record(model: torch.nn.Module, inputs: tuple[Any, ...], label: str, notes: list[str]) -> OpGraph:
     try:
         return trace(model, inputs)
-    except Exception as failure:
+    except (Exception, SystemExit) as failure:
         exported = failure
     try:
         graph = record(model, inputs)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         reason = one_line(error)
         on_meta = any(t.is_meta for t in (*model.parameters(), *model.buffers()))
         if on_meta and ("meta" in reason or isinstance(error, NotImplementedError)):
@@ -128,7 +144,9 @@ def _trace_or_record(model: torch.nn.Module, inputs: tuple[Any, ...], label: str
                 f"{label}: cannot be traced on meta tensors ({reason}); build it on real ones"
             ) from error
         shapes = [tuple(t.shape) for t in tree_iter(inputs) if isinstance(t, torch.Tensor)]
-        raise ModelError(f"{label}: does not run on input {shapes}: {reason}; check --input") from error
+        raise ModelError(
+            f"{label}: does not run on input {shapes}: {reason}; check the input (--input) and the module"
+        ) from error
     notes.append(
         f"recorded from one run, since torch.export could not follow it ({one_line(exported, 120)}); "
         "the counts hold for this very input"
@@ -138,5 +156,5 @@ def _trace_or_record(model: torch.nn.Module, inputs: tuple[Any, ...], label: str
 
 def one_line(error: BaseException, limit: int = 200) -> str:
     """An exception as one line of at most `limit` characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return f"{type(error).__name__}: {text if len(text) <= limit else text[: limit - 1] + '…'}"
+    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -40,6 +40,13 @@ def _flash_kernel(a: Arguments, values: Sequence[Value], outs: Sequence[Shape]) 
     return [attention_work(query, key, value)]
 
 
+@counts("flex_attention")
+def _flex(a: Arguments, values: Sequence[Value], outs: Sequence[Shape]) -> list[Work]:
+    # A block mask may leave out part of this; what it leaves out is not known before it runs.
+    query, key, value = (values[a[position].index].shape for position in ("0", "1", "2"))
+    return [attention_work(query, key, value)]
+
+
 def _heads(x: Shape, embed: int, heads: int) -> Shape:
     return (x[0], heads, x[1], embed // heads)
 

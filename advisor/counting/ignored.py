@@ -23,7 +23,7 @@ _REASONS = {
         kthvalue msort bincount histc unsafe_split_with_sizes split_copy expand_copy view_copy squeeze_copy
         unsqueeze_copy permute_copy transpose_copy slice_copy select_copy t_copy alias_copy detach_copy
         unbind_copy split_with_sizes_copy as_strided_copy _nested_tensor_from_mask _nested_view_from_buffer
-        to_padded_tensor
+        to_padded_tensor _add_batch_dim _remove_batch_dim
     """,
     "works element by element": """
         add sub rsub mul div floor_divide true_divide remainder fmod pow sqrt rsqrt exp exp2 expm1 log log2 log10

@@ -54,9 +54,9 @@ def build_layers(graph: OpGraph, aliases: Mapping[str, str], kinds: Mapping[str,
             shapes = [graph.values[index].shape for index in op.outputs]
             products = [drafts.product(work, op) for work in handler(bind(op), graph.values, shapes)]
         elif reason(base_name(op.target)) is None:
-            unsupported[op.target.rpartition(".")[0] or op.target] += 1
+            unsupported[_without_overload(op.target)] += 1
         else:
-            ignored[op.target.rpartition(".")[0] or op.target] += 1
+            ignored[_without_overload(op.target)] += 1
         passed, feeding = drafts.read(op, products)
         touched = [*dict.fromkeys(products), *passed]
         if not touched and feeding:
@@ -72,3 +72,7 @@ def build_layers(graph: OpGraph, aliases: Mapping[str, str], kinds: Mapping[str,
         ignored_ops=dict(sorted(ignored.items())),
         notes=notes,
     )
+
+
+def _without_overload(target: str) -> str:
+    return target.rpartition(".")[0] if target.count(".") > 1 else target
