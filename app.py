@@ -34,8 +34,8 @@ def main() -> None:
         restore(offer)
         with st.sidebar:
             choices, asked = choose(offer)
-        st.query_params.from_dict(to_query(choices) | {"view": st.session_state["kept view"]})
         show(choices, offer, asked)
+        st.query_params.from_dict(to_query(choices) | {"view": st.session_state["kept view"]})
     except AdvisorError as error:
         st.error(one_line(error))
 

@@ -198,7 +198,6 @@ def _circles(nodes: list[GraphNode], most: float) -> dict[str, Any]:
     if all(node.density == 1 for node in nodes):
         return circles
     bar = {
-        "title": {"text": "density", "side": "top"},
         "orientation": "h",
         "thickness": 9,
         "len": 0.26,
@@ -206,7 +205,8 @@ def _circles(nodes: list[GraphNode], most: float) -> dict[str, Any]:
         "xanchor": "right",
         "y": 1.0,
         "yanchor": "bottom",
-        "tickformat": ".0%",
+        "tickvals": [0.0, 0.5, 1.0],
+        "ticktext": ["density 0%", "50%", "100%"],
         "outlinewidth": 0,
     }
     return circles | {

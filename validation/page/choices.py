@@ -57,7 +57,7 @@ def to_query(choices: Choices) -> dict[str, str | list[str]]:
     if choices.profile:
         query["profile"] = choices.profile
     if choices.patterns != DEFAULT_PATTERNS:
-        query["patterns"] = ",".join(choices.patterns)
+        query["patterns"] = ",".join(choices.patterns) or "none"
     query["budget"] = [f"{key}={value}" for key, value in choices.budgets.items()]
     if choices.sensitivity != "erk":
         query["sensitivity"] = choices.sensitivity
@@ -87,7 +87,7 @@ def from_query(query: Mapping[str, Sequence[str]], offer: Offer) -> tuple[Choice
         else:
             complaints.append(f"profile {one('profile')!r} is none of this page's")
     if one("patterns"):
-        names = tuple(name for name in one("patterns").split(",") if name)
+        names = tuple(name for name in one("patterns").split(",") if name and name != "none")
         wrong = [name for name in names if name not in selectable_patterns()]
         complaints += [f"pattern {name!r} is unknown" for name in wrong]
         choices = replace(choices, patterns=tuple(name for name in names if name not in wrong))

@@ -21,7 +21,8 @@ from advisor.errors import AdvisorError
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 _LOG = logging.getLogger(__name__)
 _TAIL_BYTES = 8192
-_BAR = re.compile(r"(\d+)/(\d+) \[([\d:]+)<([\d:?]+)")  # as tqdm writes it
+_BAR = re.compile(r"(\w+) (\d+)/(\d+) \|")  # as advisor.devices.progress writes it, then ", 2 min 3 s left, what"
+_LEFT = re.compile(r", ([^,|]+) left\b")
 
 
 class Work(Protocol):
@@ -125,12 +126,12 @@ class Command:
         bar = _BAR.search(text)
         if bar is None:
             return Progress(share=None, left="", text=text)
-        done, total = int(bar[1]), int(bar[2])
-        name = text.partition(":")[0]
+        done, total = int(bar[2]), int(bar[3])
+        left = _LEFT.search(text)
         return Progress(
             share=min(done / total, 1.0) if total else None,
-            left="" if "?" in bar[4] else bar[4],
-            text=f"{name}: {done} of {total}",
+            left=left[1] if left else "",
+            text=f"{bar[1]} {done} of {total}",
         )
 
     def stop(self) -> None:

@@ -11,6 +11,7 @@ from advisor import figures
 from advisor.errors import AdvisorError
 from advisor.figures.wording import cost_title
 from advisor.network import Network
+from advisor.planning.baselines import BASELINES
 from advisor.plans.plan import Plan
 from validation.page import work
 from validation.page.choices import Choices
@@ -30,14 +31,17 @@ def validate(network: Network, plan: Plan, choices: Choices, offer: Offer) -> No
         "Trains the dense network, the plan and its baselines alike for a short while, and times what comes out."
     )
     columns = st.columns([2, 1, 1, 3, 1], vertical_alignment="bottom")
+    if st.session_state.get("data") not in sets:
+        st.session_state["data"] = sets[0]
     data = columns[0].selectbox("Data", sets, key="data")
     epochs = columns[1].number_input("Epochs", 1, 1000, 2, key="epochs")
     seeds = columns[2].number_input("Seeds", 1, 20, 2, key="seeds")
-    names = columns[3].multiselect("Baselines", work.BASELINES, list(work.BASELINES), key="baselines")
+    names = columns[3].multiselect("Baselines", BASELINES, list(BASELINES), key="baselines")
     start = columns[4].button("Start", type="primary", width="stretch")
+    download = not work.is_local(data) and st.checkbox("Download the data where it is missing", key="download")
     run, folder = work.validation(
         desk(), choices, plan, offer,
-        data=data, epochs=int(epochs), seeds=int(seeds), baselines=tuple(names), start=start,
+        data=data, epochs=int(epochs), seeds=int(seeds), baselines=tuple(names), download=download, start=start,
     )  # fmt: skip
     if run is not None and run.state == "running":
         watch_validation(run, folder)
@@ -57,7 +61,7 @@ def watch_validation(run: Any, folder: Path) -> None:
         st.rerun()
     seen = watch(folder)
     left, right = st.columns([6, 1], vertical_alignment="center")
-    left.progress(seen.share, text=seen.text or run.progress().text)
+    left.progress(seen.share, text=seen.text or "starting")
     if right.button("Stop", key="stop validation", width="stretch"):
         run.stop()
     if seen.finished:

@@ -8,15 +8,12 @@ from pathlib import Path
 import advisor
 from advisor.models import load_model
 from advisor.network import Network
-from advisor.planning.baselines import BASELINES
 from advisor.planning.frontier import Frontier
 from advisor.plans.plan import Plan
 from validation.data.registry import DATA, image_shape, suited
 from validation.page.choices import Choices
 from validation.page.jobs import Command, Desk, Job
 from validation.page.offer import Offer
-
-__all__ = ["BASELINES", "data_names", "front_job", "measurement", "network_job", "plan_job", "plan_key", "validation"]
 
 FRONT_POINTS = 16
 _TRACING = threading.Lock()  # torch.export keeps global state
@@ -108,6 +105,11 @@ def data_names(network: Network) -> tuple[str, ...]:
     return (best, *rest)
 
 
+def is_local(data: str) -> bool:
+    """Whether a data set came with the package's dependencies."""
+    return DATA[data].local
+
+
 def validation(
     desk: Desk,
     choices: Choices,
@@ -118,6 +120,7 @@ def validation(
     epochs: int,
     seeds: int,
     baselines: tuple[str, ...],
+    download: bool,
     start: bool,
 ) -> tuple[Command | None, Path]:
     """Training the plan beside its alternatives, and the folder with the report."""
@@ -129,7 +132,11 @@ def validation(
         plan.save(folder / "plan.json")
         arguments = ["validate", choices.model, "--plan", str(folder / "plan.json"), "--data", data]
         arguments += ["--epochs", str(epochs), "--seeds", str(seeds), "--out", str(folder)]
-        arguments += ["--baselines", ",".join(baselines)] if baselines else []
-        arguments += ["--profile", choices.profile] if choices.profile else []
+        arguments += ["--baselines", ",".join(baselines)]
+        arguments += ["--download"] if download else []
+        # Times of training steps do not predict the latency that a validation measures.
+        profile = offer.profile(choices.profile)
+        timed = profile is not None and profile.settings is not None and not profile.settings.training
+        arguments += ["--profile", choices.profile] if timed else []
         return desk.command(key, arguments, folder), folder
     return desk.find(key), folder

@@ -1,0 +1,181 @@
+"""The page as a script: what it shows for which choices. A real browser drives it in test_browser."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.figures import samples
+from validation.page.offer import offer_from
+
+APP = str(Path(__file__).parent.parent / "app.py")
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Opens the page with arguments after `--` and an address."""
+
+    def opened(*arguments: str, **query: str | list[str]) -> AppTest:
+        monkeypatch.setattr(sys, "argv", [APP, "--home", str(tmp_path), *arguments])
+        page = AppTest.from_file(APP, default_timeout=60)
+        for key, value in query.items():
+            page.query_params[key] = value
+        return settled(page)
+
+    return opened
+
+
+def settled(page: AppTest) -> AppTest:
+    """Runs the page until no background work is going on, as its fragments do in a browser."""
+    end = time.monotonic() + 60
+    page.run()
+    while page.status:
+        assert time.monotonic() < end, page.status
+        time.sleep(0.05)
+        page.run()
+    assert not page.exception
+    return page
+
+
+def press(page: AppTest, label: str) -> AppTest:
+    next(button for button in page.button if button.label == label).click()
+    return settled(page)
+
+
+def words(page: AppTest) -> str:
+    kinds = (page.markdown, page.caption, page.info, page.error, page.warning, page.header)
+    return "\n".join(str(item.value) for kind in kinds for item in kind)
+
+
+def test_one_click_gives_a_plan(start) -> None:
+    page = start()
+    assert "242 k** parameters" in words(page)
+    assert "press **Plan**" in page.info[0].value
+    assert not page.metric
+    press(page, "Plan")
+    labels = [tile.label for tile in page.metric]
+    assert (labels[0], labels[-1]) == ("MACs", "Proven gap")
+    assert "Proof." in words(page)
+    assert any("of dense · ✓" in caption.value for caption in page.caption)
+    assert not page.error
+
+
+def test_every_view_draws(start) -> None:
+    page = press(start(model="zoo:digits_cnn", budget=["macs=50%"], patterns="channel"), "Plan")
+    for view in ("Layer graph", "Pareto front", "Layers", "Validation", "Densities"):
+        page.segmented_control(key="view").set_value(view)
+        settled(page)
+        assert page.query_params["view"] == view
+        if view == "Layers":
+            assert page.dataframe[0].value["layer"].iloc[0] == "features.0"
+        elif view == "Validation":
+            assert page.selectbox(key="data").value == "cluttered"
+        else:
+            assert page.get("plotly_chart")
+
+
+def test_the_address_restores_choices_and_finds_the_plan_again(start) -> None:
+    address = {
+        "model": "zoo:digits_cnn",
+        "input": "1x1x32x32",
+        "budget": ["macs=45%", "params=60%"],
+        "patterns": "channel",
+    }
+    page = start(**address)
+    assert page.text_input(key="budget params").value == "60%"
+    press(page, "Plan")
+    assert "1×1×32×32" in words(page)
+    again = start(
+        **{key: page.query_params[key] for key in ("model", "input", "patterns")} | {"budget": address["budget"]}
+    )
+    assert [tile.value for tile in again.metric] == [tile.value for tile in page.metric] != []
+
+
+def test_other_choices_leave_the_old_plan_marked(start) -> None:
+    page = press(start(model="zoo:digits_cnn", budget=["macs=55%"], patterns="channel"), "Plan")
+    page.text_input(key="budget macs").set_value("25%")
+    settled(page)
+    assert "choices have changed" in page.info[0].value
+    assert page.metric
+    assert page.query_params["budget"] == "macs=25%"
+
+
+def test_wrong_input_is_told_at_once_and_plan_is_off(start) -> None:
+    page = start()
+    page.text_input(key="budget macs").set_value("ten apples")
+    settled(page)
+    assert "ten apples" in words(page)
+    assert next(button for button in page.button if button.label == "Plan").disabled
+    page.text_input(key="budget macs").set_value("")
+    settled(page)
+    assert "no budget yet" in words(page)
+    page.text_input(key="input").set_value("1x1xbig")
+    settled(page)
+    assert "Mend the input shape" in words(page)
+
+
+def test_times_need_a_profile(start) -> None:
+    page = start(model="zoo:digits_cnn", budget=["latency=50%"])
+    assert page.text_input(key="budget latency").disabled
+    assert "no budget yet" in words(page)
+
+
+def test_a_budget_out_of_reach_is_one_line(start) -> None:
+    page = press(start(model="zoo:digits_cnn", budget=["macs=1k"], patterns="channel"), "Plan")
+    (error,) = page.error
+    assert "macs" in error.value
+    assert "\n" not in error.value
+    assert "Traceback" not in words(page)
+    assert not page.metric
+
+
+def test_an_address_runs_no_code(start, tmp_path: Path) -> None:
+    trap = tmp_path / "trap.py"
+    trap.write_text(f"open({str(tmp_path / 'sprung')!r}, 'w').close()\n")
+    page = start(model=f"{trap}:build")
+    assert "started with --model" in page.warning[0].value
+    assert page.selectbox(key="network zoo").value == "digits_cnn"
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_a_file_given_at_start_is_offered(start, tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(
+        "from torch import nn\n\ndef build():\n"
+        "    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), (1, 8)\n"
+    )
+    page = start("--model", f"{path}:build")
+    assert page.header[0].value == f"{path}:build"
+    assert "192** MACs" in words(page)
+    assert "magnitude" in page.selectbox(key="sensitivity").options
+
+
+def test_a_file_that_raises_is_one_line(start, tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text("def build():\n    raise ValueError('not today')\n")
+    page = start("--model", f"{path}:build")
+    (error,) = page.error
+    assert "not today" in error.value
+    assert "bad.py:2" in error.value
+
+
+def test_wrong_arguments_are_one_line(start) -> None:
+    page = start("--nonsense")
+    assert "--nonsense" in page.error[0].value
+
+
+def test_a_finished_validation_is_shown(start, tmp_path: Path) -> None:
+    page = press(start(model="zoo:digits_cnn", budget=["macs=50%"], patterns="channel", view="Validation"), "Plan")
+    assert not page.dataframe
+    question = page.session_state["restored"].question
+    folder = offer_from(["--home", str(tmp_path)]).folder(
+        "validations", question, "cluttered", 2, 2, ("uniform", "erk", "width")
+    )
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps(samples.report() | {"verdict": {"text": "width wins here"}}))
+    settled(page)
+    assert page.success[0].value == "width wins here"
+    assert list(page.dataframe[0].value["plan"]) == ["dense", "plan", "diverged"]
