@@ -234,6 +234,27 @@ def test_attention_runs_masked_where_nothing_can_gather() -> None:
     torch.testing.assert_close(plan.apply(model, for_inference=True)(x), masked_copy(plan, model).eval()(x))
 
 
+def test_parameters_that_stand_in_lists_and_in_the_network_itself() -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.row = nn.ParameterList([nn.Parameter(torch.randn(8, 4)), nn.Parameter(torch.randn(8, 8))])
+            self.last = nn.Parameter(torch.randn(8, 8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for weight in self.row:
+                x = nn.functional.linear(x, weight).relu()
+            return nn.functional.linear(x, self.last)
+
+    torch.manual_seed(0)
+    model, x = Functional().double(), torch.randn(3, 4, dtype=torch.float64)
+    network = advisor.analyze(model, x)
+    plan = plan_of(network, {layer.name: GROUP for layer in network.sparsifiable})
+    assert {layer.weight for layer in plan.layers} == {"row.0", "row.1", "last"}
+    check(plan, model, x)
+    assert set(apply_plan(plan, model).methods.values()) == {"packed"}
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_the_fused_encoder_is_left_where_its_linear_layers_gather() -> None:
     torch.manual_seed(0)

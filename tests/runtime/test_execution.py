@@ -2,24 +2,19 @@
 
 import dataclasses
 from collections import Counter
-from math import prod
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings
 from torch import nn
 
 import advisor
 from advisor.errors import PatternError
-from advisor.network import Layer
 from advisor.patterns.option import DENSE, Option
-from advisor.runtime.execution import METHODS, Execution, can_gather, executions, method_of
-from advisor.runtime.gather import Gathered
-from advisor.runtime.packed import packed_of
+from advisor.runtime.execution import Execution, can_gather, executions, method_of
+from tests.runtime.samples import any_execution, layer_of, only
 
-KINDS = [*(f"conv{n}d" for n in (1, 2, 3)), *(f"conv_transpose{n}d" for n in (1, 2, 3)), "linear"]
 OPTIONS = {
     "dense": DENSE,
     "channel": Option(pattern="channel", density=0.25),
@@ -35,17 +30,7 @@ OPTIONS = {
 }
 
 
-def layer_of(module: nn.Module, *shape: int) -> Layer:
-    return advisor.analyze(nn.Sequential(module), torch.zeros(shape)).sparsifiable[0]
-
-
 CONV = layer_of(nn.Conv2d(8, 16, 3, stride=2, padding=1), 2, 8, 9, 9)
-
-
-def only(layer: Layer, option: Option, **settings: Any) -> Execution:
-    found = executions(layer, option, **settings)
-    assert len(found) == 1
-    return next(iter(found))
 
 
 @pytest.mark.parametrize(
@@ -136,63 +121,6 @@ def test_depthwise_width_loses_groups() -> None:
         executions(layer, Option(pattern="width", density=0.5, parameters=odd))
 
 
-@st.composite
-def any_execution(draw: st.DrawFn) -> Execution:
-    kind, method = draw(st.sampled_from(KINDS)), draw(st.sampled_from(METHODS))
-    turned, spatial = kind.startswith("conv_transpose"), 0 if kind == "linear" else int(kind[-2])
-    assume(not (turned and method == "gather"))
-    groups = 1 if kind == "linear" else draw(st.integers(1, 3))
-    inputs, outputs = groups * draw(st.integers(1, 5)), groups * draw(st.integers(1, 6))
-    sizes = lambda low, high: tuple(draw(st.integers(low, high)) for _ in range(spatial))  # noqa: E731
-    kernel, stride, dilation = sizes(1, 3), sizes(1, 3), sizes(1, 2)
-    padding = tuple(draw(st.integers(0, (k - 1) // 2)) for k in kernel)
-    extra = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True)) if turned else ()
-    room = tuple(d * (k - 1) + 1 + draw(st.integers(0, 5)) for k, d in zip(kernel, dilation, strict=True))
-    weight = (inputs, outputs // groups, *kernel) if turned else (outputs, inputs // groups, *kernel)
-    leading = (draw(st.integers(1, 2)),) if spatial else draw(st.sampled_from([(1,), (3,), (2, 3), ()]))
-    block = draw(st.sampled_from([b for b in range(1, 7) if (outputs // groups) % b == 0])) if method == "gather" else 0
-    kept = {"gather": inputs // groups, "packed": prod(weight), "dense": 0}[method]
-    return Execution(
-        kind=kind,
-        method=method,
-        input_shape=(*leading, inputs, *room),
-        weight_shape=weight,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
-        output_padding=extra,
-        groups=groups,
-        bias=draw(st.booleans()),
-        kept=draw(st.integers(1, kept)) if kept else 0,
-        block=block,
-    )
-
-
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(execution=any_execution())
-def test_the_built_module_is_what_the_execution_says(execution: Execution) -> None:
-    module, x = execution.build()
-    assert tuple(x.shape) == execution.input_shape
-    y = module(x)
-    assert tuple(y.shape) == execution.output_shape
-    if execution.method == "gather":
-        assert isinstance(module, Gathered)
-        assert (module.kept, module.block) == (execution.kept, execution.block)
-        weight = module.weight
-    elif execution.method == "packed":
-        weight = dict(packed_of(module))["weight"] and module.parametrizations.weight.original
-    else:
-        weight = module.weight
-    assert weight.numel() == execution.stored_values
-    layer = layer_of(module, *execution.input_shape) if execution.method == "dense" else None
-    if layer is not None:
-        assert layer.macs == execution.macs
-        assert only(layer, DENSE).key == execution.key
-    y.sum().backward()
-    assert weight.grad is not None
-    assert torch.isfinite(y).all()
-
-
 @settings(max_examples=100, deadline=None)
 @given(first=any_execution(), second=any_execution())
 def test_keys_name_the_work_and_nothing_else(first: Execution, second: Execution) -> None:
@@ -218,16 +146,6 @@ def test_each_field_is_in_the_key() -> None:
     assert set(changes) == {field.name for field in dataclasses.fields(Execution)}
     keys = {dataclasses.replace(base, **{name: value}).key for name, value in changes.items() if value is not None}
     assert len(keys | {base.key}) == 9
-
-
-def test_twice_the_same_numbers() -> None:
-    for name, training in (("dense", False), ("group", False), ("n:m", True)):
-        execution = only(CONV, OPTIONS[name], training=training)
-        torch.manual_seed(5)
-        before = torch.get_rng_state()
-        (one, x), (two, z) = execution.build(), execution.build()
-        assert torch.equal(torch.get_rng_state(), before), "torch's own stream is left alone"
-        assert torch.equal(one(x), two(z))
 
 
 @pytest.mark.parametrize(

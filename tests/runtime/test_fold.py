@@ -42,29 +42,30 @@ def check(module: nn.Module, x: torch.Tensor, left: int) -> nn.Module:
     return folded
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("name", "size", "left"),
     [
         ("resnet18", 64, 0),
-        ("mobilenet_v2", 64, 0),
         ("mobilenet_v3_small", 64, 0),
-        ("efficientnet_b0", 64, 0),
         ("shufflenet_v2_x0_5", 64, 0),
-        ("mnasnet0_5", 64, 0),
-        ("densenet121", 64, 62),
-        ("googlenet", 64, 2),  # one norm in each auxiliary head, which evaluation never runs
-        ("regnet_y_400mf", 64, 0),
+        pytest.param("mobilenet_v2", 64, 0, marks=SLOW),
+        pytest.param("efficientnet_b0", 64, 0, marks=SLOW),
+        pytest.param("mnasnet0_5", 64, 0, marks=SLOW),
+        pytest.param("vgg11_bn", 32, 0, marks=SLOW),
+        pytest.param("densenet121", 64, 62, marks=SLOW),
+        # One norm in each auxiliary head, which evaluation never runs.
+        pytest.param("googlenet", 64, 2, marks=SLOW),
+        pytest.param("inception_v3", 96, 2, marks=SLOW),
+        pytest.param("regnet_y_400mf", 64, 0, marks=SLOW),
     ],
 )
 def test_families(name: str, size: int, left: int) -> None:
     torch.manual_seed(0)
-    kwargs = {"init_weights": False} if name == "googlenet" else {}
+    kwargs = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     check(getattr(torchvision.models, name)(**kwargs), torch.randn(1, 3, size, size), left)
-
-
-def test_inception() -> None:
-    torch.manual_seed(0)
-    check(torchvision.models.inception_v3(init_weights=False), torch.randn(1, 3, 96, 96), 2)  # the auxiliary head stays
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -121,6 +122,7 @@ def test_what_must_stay() -> None:
     torch.manual_seed(0)
     for kind in (TwoReaders, SharedConv, SharedNorm, Activated, AlsoOutput, Tied):
         check(kind(), torch.randn(2, 3, 4, 4), 1)
+    check(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)), torch.randn(2, 3, 4, 4), 1)
     check(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, affine=False)), torch.randn(2, 3, 4, 4), 0)
     check(nn.Sequential(nn.Conv2d(3, 3, 1), nn.InstanceNorm2d(3, track_running_stats=True)), torch.randn(2, 3, 4, 4), 1)
 
@@ -169,6 +171,15 @@ def test_frozen_norms_and_recorded_runs() -> None:
 
 
 def test_timm_keeps_its_activation() -> None:
+    layers = pytest.importorskip("timm.layers")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), layers.BatchNormAct2d(4), nn.Conv2d(4, 4, 1))
+    folded = check(net, torch.randn(2, 3, 6, 6), 0)
+    assert any(isinstance(child, nn.ReLU) for child in folded.modules())
+
+
+@pytest.mark.slow
+def test_timm_with_padded_convolutions() -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     check(timm.create_model("tf_efficientnet_b0"), torch.randn(1, 3, 64, 64), 0)

@@ -1,0 +1,55 @@
+"""A module built for an execution does exactly what the execution says."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from torch import nn
+
+from advisor.patterns.option import DENSE, Option
+from advisor.runtime.execution import Execution
+from advisor.runtime.gather import Gathered
+from advisor.runtime.packed import packed_of
+from tests.runtime.samples import any_execution, layer_of, only
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(execution=any_execution())
+def test_the_built_module_is_what_the_execution_says(execution: Execution) -> None:
+    module, x = execution.build()
+    assert tuple(x.shape) == execution.input_shape
+    y = module(x)
+    assert tuple(y.shape) == execution.output_shape
+    if execution.method == "gather":
+        assert isinstance(module, Gathered)
+        assert (module.kept, module.block) == (execution.kept, execution.block)
+        weight = module.weight
+    elif execution.method == "packed":
+        weight = dict(packed_of(module))["weight"] and module.parametrizations.weight.original
+    else:
+        weight = module.weight
+    assert weight.numel() == execution.stored_values
+    layer = layer_of(module, *execution.input_shape) if execution.method == "dense" else None
+    if layer is not None:
+        assert layer.macs == execution.macs
+        assert only(layer, DENSE).key == execution.key
+    y.sum().backward()
+    assert weight.grad is not None
+    assert torch.isfinite(y).all()
+
+
+@pytest.mark.parametrize(
+    ("option", "training"),
+    [
+        (DENSE, False),
+        (Option(pattern="group", density=0.25, parameters={"block": 4}), False),
+        (Option(pattern="n:m", density=0.5, parameters={"n": 2, "m": 4}), True),
+    ],
+    ids=lambda value: getattr(value, "pattern", ""),
+)
+def test_twice_the_same_numbers(option: Option, training: bool) -> None:
+    execution = only(layer_of(nn.Conv2d(8, 16, 3), 2, 8, 9, 9), option, training=training)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    (one, x), (two, z) = execution.build(), execution.build()
+    assert torch.equal(torch.get_rng_state(), before), "torch's own stream is left alone"
+    assert torch.equal(one(x), two(z))
