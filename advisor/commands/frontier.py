@@ -24,7 +24,9 @@ from advisor.commands.options import (
 @click.option("--points", default=20, show_default=True, type=click.IntRange(min=2, max=1000))
 @profile_option
 @patterns_option
-@click.option("--sensitivity", default="erk", show_default=True, metavar="erk|uniform")
+@click.option("--sensitivity", default="erk", show_default=True, metavar="erk|uniform|magnitude")
+@click.option("--weights", metavar="FILE", help="Trained weights, for magnitude.")
+@click.option("--exchange", metavar="REPORT", help="A validation's report.json: its exchange rates between patterns.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--figure", metavar="FILE.html", help="Also draw the front, as one page that needs no network.")
 @click.option("--plan", "plan_file", metavar="PLAN", help="A plan file to show on the figure.")
@@ -38,6 +40,8 @@ def frontier(
     profile_name: str | None,
     patterns: str | None,
     sensitivity: str,
+    weights: str | None,
+    exchange: str | None,
     seed: int,
     figure: str | None,
     plan_file: str | None,
@@ -52,16 +56,16 @@ def frontier(
       advisor frontier torchvision:resnet50 --profile r50.json --plan plan.json --figure front.html
       advisor frontier torchvision:mobilenet_v2 --cost macs --points 10 --patterns channel
     """
-    from advisor.commands.network import open_network
+    from advisor.commands.plan import open_for_planning
     from advisor.devices.profile import load_profile
     from advisor.planning.budgets import cost_text
     from advisor.planning.frontier import frontier as trace_front
+    from advisor.planning.make import load_exchange
     from advisor.plans.plan import load_plan
 
     plan = load_plan(plan_file) if plan_file else None
-    network = open_network(model, input_text)
     front = trace_front(
-        network,
+        open_for_planning(model, input_text, weights, needed=sensitivity == "magnitude"),
         profile=load_profile(profile_name) if profile_name else None,
         cost=cost,
         points=points,
@@ -69,6 +73,7 @@ def frontier(
         sensitivity=sensitivity,
         seed=seed,
         include_ends=include_ends,
+        exchange=load_exchange(exchange) if exchange else None,
     )
     rows = [
         [

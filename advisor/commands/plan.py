@@ -86,7 +86,7 @@ def plan(
     wanted = parse_budgets(budgets)
     profile = load_profile(profile_name) if profile_name else None
     made = make(
-        _open(model, input_text, weights, needed="magnitude" in (sensitivity, selection)),
+        open_for_planning(model, input_text, weights, needed="magnitude" in (sensitivity, selection)),
         profile=profile,
         budgets=wanted,
         patterns=split_names(patterns),
@@ -105,8 +105,12 @@ def plan(
     return made.to_json(), text + (f"\nwrote {out}" if out else "")
 
 
-def _open(model: str, input_text: str | None, weights: str | None, *, needed: bool) -> Network:
-    """The network, with real weights where they are `needed`: the user's file's, or those that the factory gives."""
+def open_for_planning(model: str, input_text: str | None, weights: str | None, *, needed: bool) -> Network:
+    """The network, with real weights where they are `needed`: the user's file's, or those that the factory gives.
+
+    Raises:
+        PlanError: weights are needed, none were given, and the model comes with random ones.
+    """
     from advisor.commands.network import open_network
 
     if needed and weights is None and model.partition(":")[0] in _UNTRAINED:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from advisor.patterns.option import Option
-from advisor.planning.budgets import COSTS, TIMES
+from advisor.planning.budgets import COSTS, TIMES, cost_text
 from advisor.planning.build import Built
 from advisor.planning.connect import Connections, connect
 from advisor.planning.table import Choice
@@ -75,13 +75,14 @@ def assemble(
         )
         for layer in network.sparsifiable
     ]
-    remarks = (*notes, *_remarks(network, built, choice, options), *built.notes, *made.notes)
     timed = profile if built.time_key else None
+    lines = _lines(network, built, choice, options, made, limits, timed)
+    remarks = (*notes, *_remarks(network, built, choice, options), *_uncertain(lines), *built.notes, *made.notes)
     return Plan(
         model=network.name,
         input_shapes=network.input_shapes,
         layers=tuple(layers),
-        costs=_lines(network, built, choice, options, made, limits, timed),
+        costs=lines,
         objective=quality.objective,
         bound=quality.bound,
         gap=quality.gap,
@@ -127,6 +128,16 @@ def _lines(
             low, high = min(predicted.low_ms, found[key]), max(predicted.high_ms, found[key])
         lines[key] = CostLine(dense=dense[key], plan=found[key], budget=limits.get(key), low=low, high=high)
     return lines
+
+
+def _uncertain(lines: Mapping[str, CostLine]) -> list[str]:
+    """Budgets that the plan meets, though its interval reaches over them."""
+    return [
+        f"{key} is predicted within its budget of {cost_text(key, line.budget)}, but its interval reaches "
+        f"{cost_text(key, line.high)}; measure it (advisor latency --plan --verify)"
+        for key, line in lines.items()
+        if line.budget is not None and line.high is not None and line.high > line.budget
+    ]
 
 
 def _remarks(

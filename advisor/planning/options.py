@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from advisor.devices.work import WIDTH_LEVELS
-from advisor.errors import PatternError, unknown
+from advisor.errors import PatternError, PlanError, unknown
 from advisor.patterns.option import DENSE, Option
 from advisor.planning.table import Requirement
 
@@ -42,10 +42,13 @@ def menu(
 
     Raises:
         PatternError: an unknown pattern or rounding.
+        PlanError: the network has no layer that could be thinned out.
     """
     from advisor.patterns.candidates import candidates
 
     names = checked_patterns(patterns)
+    if not network.sparsifiable:
+        raise PlanError(f"network {network.name!r} has no convolution or linear layer, so there is nothing to plan")
     found = candidates(
         network, tuple(name for name in names if name not in ("width", "dense")), include_ends=include_ends
     )

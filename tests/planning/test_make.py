@@ -182,3 +182,18 @@ def test_exchange_file(tmp_path: Path) -> None:
             load_exchange(path)
     with pytest.raises(PlanError):
         load_exchange(tmp_path / "none.json")
+
+
+def test_an_interval_that_reaches_over_the_budget_is_said(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"latency": "70%"}, patterns=["group"], profile=timed(digits, ("group",)))
+    line = plan.costs["latency"]
+    assert line.high is not None
+    assert line.budget is not None
+    assert line.high > line.budget
+    assert any(note.startswith("latency is predicted within its budget") for note in plan.notes)
+
+
+def test_a_network_without_weights_has_nothing_to_plan() -> None:
+    network = advisor.analyze(nn.Sequential(nn.ReLU()), (1, 4))
+    with pytest.raises(PlanError, match="has no convolution or linear layer"):
+        advisor.plan(network, budgets={"macs": "50%"})
