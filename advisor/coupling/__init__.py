@@ -37,13 +37,17 @@ __all__ = [
 def couple(network: Network) -> Coupling:
     """Follows every channel of `network` through its operators and groups what must share one width factor.
 
-    Nothing runs: only the recorded operators are read. What cannot be followed is frozen, with the reason in
+    Only recorded operators are read; where evaluation leaves parameters unreached (auxiliary heads), a training pass
+    on meta tensors is recorded, too. What cannot be followed is frozen, with the reason in
     `WidthGroup.frozen`. `network.coupling` keeps the result.
     """
     from advisor.coupling.graph import walk
     from advisor.coupling.groups import width_groups
+    from advisor.coupling.training import walk_training
 
-    return width_groups(network, walk(network))
+    walker = walk(network)
+    walk_training(network, walker)
+    return width_groups(network, walker)
 
 
 def channel_graph(network: Network) -> ChannelGraph:

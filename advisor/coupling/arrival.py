@@ -52,6 +52,10 @@ def arrives(dense: Walker, narrow: Walker, coupling: Coupling, flags: Flags, *, 
     shapes = [[walker.shape(v) for v in walker.graph.outputs] for walker in (dense, narrow)]
     if strict and shapes[0] != shapes[1]:
         return f"with fewer channels, the network's output has another shape: {shapes[1]} instead of {shapes[0]}"
+    for old, new in zip(dense.graph.outputs, narrow.graph.outputs, strict=False):
+        ends = dense.labels.get(old), narrow.labels.get(new)
+        if ends[0] is not None and ends[1] is not None and not np.array_equal(left[ends[0]], right[ends[1]]):
+            return "with fewer channels, the network's output would be made of other channels"
     return ""
 
 
@@ -66,13 +70,14 @@ def _mix(salt: int, marks: _Marks) -> _Marks:
 
 
 def _mark_targets(marks: _Marks, step: Edges, number: int) -> None:
-    # A tied target is known by all that it joins; anything else only by where it was made, since how many channels
-    # flow into it is what narrowing changes.
+    # A tied target is known by all that it joins, and so is one that a single channel flows into. Any other is only
+    # known by where it was made, since how many channels flow into it is what narrowing changes.
     if step.tie:
         with np.errstate(over="ignore"):
             np.add.at(marks, step.target, _mix(number, marks[step.source]))
     else:
-        marks[np.unique(step.target)] ^= _mix(number, np.zeros(1, dtype=np.uint64))
+        source = np.unique(step.source)
+        marks[np.unique(step.target)] ^= _mix(number, marks[source] if len(source) == 1 else np.zeros(1, np.uint64))
 
 
 def _mark_sources(dense: Walker, narrow: Walker, coupling: Coupling, flags: Flags, left: _Marks, right: _Marks) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from advisor.coupling.labels import MOVES, Labels, lift, reduced_axes, spatial
 from advisor.coupling.rules import RULES, Arguments, elementwise, mixed, pieces, place, reshaped
 from advisor.coupling.structure import ChannelGraph
 from advisor.coupling.walker import Static, Walker
-from advisor.network import Network, Op, OpGraph, Ref
+from advisor.network import Layer, Network, Op, OpGraph, Ref
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,12 +38,23 @@ _BOOKKEEPING = frozenset(["_assert_async", "_assert_tensor_metadata", "sym_size"
 
 def walk(network: Network) -> Walker:
     """Carries channel names through every operator of `network`; nothing runs."""
-    return walk_ops(network.ops, network, aliases_of(network.module) if network.module is not None else {})
+    return walk_ops(network.ops, network.sparsifiable, aliases_of(network.module) if network.module is not None else {})
 
 
-def walk_ops(graph: OpGraph, network: Network, aliases: Mapping[str, str]) -> Walker:
-    """The same for any run of the network's module: its layers are known by their weights."""
-    walker = Walker(graph, {layer.weight: layer for layer in network.sparsifiable if layer.weight is not None}, aliases)
+def walk_ops(
+    graph: OpGraph, layers: Sequence[Layer], aliases: Mapping[str, str], beside: Walker | None = None
+) -> Walker:
+    """The same for any run of the network's module.
+
+    Args:
+        graph: the operators that ran.
+        layers: the sparsifiable ones, known by their weights.
+        aliases: every dotted name of a parameter or buffer → the first name of the same tensor.
+        beside: an earlier walk whose channels this one goes on to tie.
+    """
+    walker = Walker(graph, {layer.weight: layer for layer in layers if layer.weight is not None}, aliases)
+    if beside is not None:
+        walker.beside(beside)
     for index in graph.inputs:
         node = walker.source("the network's input")
         walker.labels[index] = walker.inputs[index] = node.reshape((1,) * len(walker.shape(index)))
@@ -138,6 +149,8 @@ def _move(walker: Walker, op: Op, name: str, a: Arguments, read: tuple[int, ...]
     if moved is not None:
         if name in _SPLITS or name in ("slice", "select", "narrow"):
             pieces(walker, op, value, moved)
+        elif "channel_shuffle" in name and labels.ndim > 1 and labels.size == labels.shape[1]:
+            walker.tables.append(labels.reshape(int(a["groups"]), -1))
         elif name in _RESHAPES:
             reshaped(walker, op, value, moved[0])
     for other in read[1:]:

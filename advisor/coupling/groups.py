@@ -20,6 +20,7 @@ def width_groups(network: Network, walker: Walker) -> Coupling:
     of them may stay, so a segment keeps a share. Segments that one layer reads, or that one layer makes, share a group.
     """
     cuts = _agreed(walker)
+    _tie_columns(walker)
     class_of = np.unique(walker.ties.find(np.arange(walker.ties.count)), return_inverse=True)[1].astype(np.int64)
     classes = int(class_of.max()) + 1 if len(class_of) else 0
     reasons: dict[int, str] = {}
@@ -61,10 +62,25 @@ def _agreed(walker: Walker) -> tuple[Cut, ...]:
             walker.freeze(np.concatenate([known.nodes, cut.nodes]), f"{cut.name} is used in two ways")
         else:
             walker.ties.union(known.nodes, cut.nodes)
+    first: dict[str, Cut] = {}
     for cut in found.values():
         if cut.name in walker.fixed:
             walker.freeze(cut.nodes, f"{cut.name} is read whole by an operator")
+        elif cut.name not in walker.layers and first.setdefault(cut.name, cut) is not cut:
+            # Only a layer's weight may shrink on two axes at once: everything else costs a sum over width groups.
+            walker.freeze(cut.nodes, f"{cut.name} follows channels along two axes")
     return tuple(found.values())
+
+
+def _tie_columns(walker: Walker) -> None:
+    """Where an axis was reshaped into rows, the same channels stay in each row, since a shuffle turns the table.
+
+    Rows that are one channel each (a vector seen as a map) are the channels themselves and may go as a whole.
+    """
+    for table in walker.tables:
+        if any(len(np.unique(walker.ties.find(row))) > 1 for row in table):
+            walker.ties.union(table, table[:1])
+            walker.pieces.append((list(table), True))
 
 
 def _pieces(walker: Walker, uses: list[LayerUse], cuts: tuple[Cut, ...], class_of: Nodes) -> Iterable[Nodes]:

@@ -51,7 +51,7 @@ def _mm(walker: Walker, op: Op, a: Arguments) -> None:
 def _product(walker: Walker, op: Op, x: int, weight: int, bias: object, *, turned: bool) -> None:
     layer = layer_of(walker, weight)
     if layer is None or x in walker.statics:
-        fused(walker, op, bind(op))
+        _opaque(walker, op, bind(op), None if weight not in walker.statics else _UNOWNED)
         return
     out = op.outputs[0]
     sizes = walker.shape(weight)
@@ -83,7 +83,7 @@ def _convolution(walker: Walker, op: Op, a: Arguments) -> None:
     x, weight = (a["input"] if "input" in a else a["self"]).index, a["weight"].index
     layer = layer_of(walker, weight)
     if layer is None or x in walker.statics:
-        fused(walker, op, a)
+        _opaque(walker, op, a, _UNOWNED)
         return
     out = op.outputs[0]
     axis = len(walker.shape(out)) - 1 - len(layer.kernel)
@@ -131,8 +131,16 @@ def _weight(walker: Walker, layer: Layer, weight: int, groups: int, inputs: Node
 @rule("bmm", "baddbmm", "einsum", "bilinear", "dot", "mv", "scaled_dot_product_attention", "lstm", "gru",
       "_native_multi_head_attention", "_transformer_encoder_layer_fwd")  # fmt: skip
 def fused(walker: Walker, op: Op, a: Arguments) -> None:
-    """Products of activations, attention, and whatever hides layers inside: one frozen node goes in, one comes out."""
-    mixed(walker, op, f"{place(op)} multiplies channels with each other")
+    """Products of activations, attention, and whatever hides layers inside."""
+    _opaque(walker, op, a, None)
+
+
+_UNOWNED = "reads a weight that is computed, or that no sparsifiable layer owns"
+
+
+def _opaque(walker: Walker, op: Op, a: Arguments, why: str | None) -> None:
+    """One frozen node goes in, one comes out."""
+    mixed(walker, op, f"{place(op)} {why or 'multiplies channels with each other'}")
     handler = handler_of(op.target)
     if handler is None:
         return

@@ -70,16 +70,12 @@ def pieces(walker: Walker, op: Op, value: int, outputs: Sequence[Labels]) -> Non
     walker.pieces.append(([labels.ravel() for labels in outputs], len({labels.size for labels in outputs}) == 1))
 
 
-def rows(walker: Walker, labels: Labels, axes: Sequence[int]) -> None:
-    """Notes the pieces that a reshape made of one axis: equally large, unless each became a single channel."""
-    for axis in axes:
-        if labels.shape[axis] > 1:
-            parts = list(np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1))
-            walker.pieces.append((parts, True))
-
-
 def reshaped(walker: Walker, op: Op, value: int, labels: Labels) -> None:
-    rows(walker, labels, split_axes(walker.activation(value), walker.shape(value), walker.shape(op.outputs[0])))
+    """Notes the rows that a reshape made of one labelled axis."""
+    before, after = walker.shape(value), walker.shape(op.outputs[0])
+    for axis in split_axes(walker.activation(value), before, after):
+        if labels.shape[axis] > 1:
+            walker.tables.append(np.moveaxis(labels, axis, 0).reshape(labels.shape[axis], -1))
 
 
 @rule("cat", "concat", "concatenate")

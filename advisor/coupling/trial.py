@@ -8,20 +8,21 @@ was cut for. So a network that still runs but mixes its channels up (a hard-code
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map_only
 
 from advisor.coupling.arrival import arrives
 from advisor.coupling.graph import aliases_of, walk_ops
 from advisor.coupling.keep import Flags, distinct_levels, kept_classes
 from advisor.coupling.structure import Coupling
+from advisor.coupling.training import meta_copy, on_meta, recorded, twice
 from advisor.coupling.walker import Walker
+from advisor.trace import evaluation, one_line
 
 if TYPE_CHECKING:
     from advisor.network import Network
@@ -67,9 +68,12 @@ def _faults(network: Network, coupling: Coupling) -> dict[int, str]:
     if stage is None:
         return faults | dict.fromkeys(open_, reason)
 
+    # Any channels, not the first ones: a chosen set must arrive as well.
+    scores = np.random.PCG64(0).random_raw(len(coupling.group_of)).astype(np.float64)
+
     def problem(groups: list[int]) -> str:
         chosen = {coupling.groups[i].name: levels[i] for i in groups}
-        return stage.problem(kept_classes(coupling, chosen))
+        return stage.problem(kept_classes(coupling, chosen, scores=scores))
 
     while open_ and (text := problem(open_)):
         found_now = _guilty(open_, problem, text)
@@ -103,7 +107,6 @@ class _Stage:
     def problem(self, flags: Flags) -> str:
         """Why the network does not work with the channel classes of `flags` alone; empty where it does."""
         from advisor.runtime.narrow import narrow_to
-        from advisor.trace import one_line
 
         try:
             module = narrow_to(copy.deepcopy(self.module), self.network, self.coupling, flags)
@@ -116,12 +119,10 @@ class _Stage:
 
 
 def _stage(network: Network) -> tuple[_Stage | None, str]:
-    from advisor.trace import one_line
-
     assert network.module is not None
-    on_meta = tree_map_only(torch.Tensor, lambda t: t.to("meta"), network.example_inputs)
     reason = ""
-    for module, inputs in ((_meta_copy(network.module), on_meta), (network.module, network.example_inputs)):
+    places = ((meta_copy(network.module), on_meta(network.example_inputs)), (network.module, network.example_inputs))
+    for module, inputs in places:
         try:
             dense = _recorded(network, module, inputs)
         except Exception as error:
@@ -140,29 +141,11 @@ def _stage(network: Network) -> tuple[_Stage | None, str]:
     return None, reason
 
 
-def _meta_copy(module: nn.Module) -> nn.Module:
-    """A copy whose parameters and buffers take no memory."""
-    memo: dict[int, Any] = {}
-    for p in module.parameters():
-        memo[id(p)] = nn.Parameter(p.detach().to("meta"), requires_grad=p.requires_grad)
-    for b in module.buffers():
-        memo.setdefault(id(b), b.detach().to("meta"))
-    return copy.deepcopy(module, memo)
-
-
 def _recorded(network: Network, module: nn.Module, inputs: tuple[Any, ...]) -> Walker:
-    from advisor.recording import record
-    from advisor.trace import evaluation
-
-    with warnings.catch_warnings(), evaluation(module):
-        warnings.simplefilter("ignore")
-        graph = record(module, inputs)
-    return walk_ops(graph, network, aliases_of(module))
+    with evaluation(module):
+        return walk_ops(recorded(module, inputs), network.sparsifiable, aliases_of(module))
 
 
 def _train(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    """One forward pass in training mode with the batch twice: batch norm refuses a single value per channel."""
-    twice = tree_map_only(torch.Tensor, lambda t: torch.cat([t, t]) if t.dim() else t, inputs)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        module.train()(*twice)
+    with torch.no_grad():
+        module.train()(*twice(inputs))

@@ -40,6 +40,7 @@ class Walker:
         self.cuts: list[Cut] = []
         self.frozen: list[tuple[Nodes, str]] = []
         self.pieces: list[tuple[list[Nodes], bool]] = []  # (pieces of one axis, must they stay equally large?)
+        self.tables: list[Labels] = []  # (rows, columns) that a reshape made of one axis
         self.together: list[Nodes] = []  # nodes that share one factor without being read by one layer
         self.sizes: list[tuple[str, str, Nodes]] = []  # (module, attribute, nodes): a size kept as a plain number
         self.fixed: set[str] = set()  # parameters that some operator reads whole
@@ -51,6 +52,14 @@ class Walker:
                 self.parameter_shapes[name] = value.shape
             elif value.origin not in ("op", "input"):
                 self.statics[value.index] = Static()
+
+    def beside(self, other: Walker) -> None:
+        """Makes this walk, through another run of the same module, tie and freeze the channels of `other`.
+
+        The steps stay its own. Channels of both runs meet where a parameter's axis follows them.
+        """
+        self.ties, self.cuts, self.frozen, self.fixed = other.ties, other.cuts, other.frozen, other.fixed
+        self.pieces, self.tables, self.together, self.sizes = other.pieces, other.tables, other.together, other.sizes
 
     def shape(self, value: int) -> Shape:
         return self.graph.values[value].shape
