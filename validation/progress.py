@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from advisor.errors import AdvisorError
 from advisor.files import write_json
 
 EVERY_SECONDS = 0.5
@@ -91,18 +93,18 @@ class Monitor:
         self._written = now
         fresh = self._done - self._skipped
         left = (now - self._began) / fresh * (self._total - self._done) if fresh else None
-        write_json(
-            self._path,
-            {
-                "state": state,
-                "done": self._done,
-                "total": self._total,
-                "run": self._run,
-                "epoch": self._epoch,
-                "epochs": self._epochs,
-                "seconds_left": left,
-                "finished": self._finished,
-                "message": message,
-                "pid": os.getpid(),
-            },
-        )
+        document = {
+            "state": state,
+            "done": self._done,
+            "total": self._total,
+            "run": self._run,
+            "epoch": self._epoch,
+            "epochs": self._epochs,
+            "seconds_left": left,
+            "finished": self._finished,
+            "message": message,
+            "pid": os.getpid(),
+        }
+        # A full disk must not end a run for want of this file; what matters is written elsewhere and complains there.
+        with suppress(AdvisorError):
+            write_json(self._path, document)

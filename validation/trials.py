@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 
 SETTINGS = "settings.json"
 RUNS = "runs"
+RESULT = {  # what a run's file holds beside `plan` and `seed`
+    "accuracy": (float, int, NoneType),
+    "loss": (float, int, NoneType),
+    "seconds": (float, int),
+    "params": (int,),
+    "macs": (int,),
+    "epochs": (list,),
+    "problem": (str,),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +175,7 @@ def run_trial(
     steps = study.recipe.steps(len(study.data.train))
     monitor.start(name, study.recipe.epochs)
     if result_path.exists():
-        found: dict[str, Any] = read_json(result_path)
-        return found
+        return _read_result(result_path, contestant.label, seed)
     module = begin(contestant, study.build, seed, study.checkpoint)
     trainer = Trainer(module, study.recipe, study.data.train, seed=seed)
     history = _resume(trainer, checkpoint_path, monitor)
@@ -200,6 +209,26 @@ def run_trial(
     write_json(result_path, result)
     with suppress(FileNotFoundError):
         checkpoint_path.unlink()
+    return result
+
+
+def _read_result(path: Path, label: str, seed: int) -> dict[str, Any]:
+    """A result that an earlier call wrote.
+
+    Raises:
+        AdvisorError: someone else wrote it.
+    """
+    found = read_json(path)
+    wrong = "no object" if not isinstance(found, dict) else ""
+    if not wrong and (found.get("plan"), found.get("seed")) != (label, seed):
+        wrong = f"of plan {str(found.get('plan'))[:40]!r}, seed {str(found.get('seed'))[:20]}"
+    for key, kinds in RESULT.items() if not wrong else ():
+        if type(found.get(key)) not in kinds:
+            wrong = f"with {key}={str(found.get(key))[:40]}"
+            break
+    if wrong:
+        raise AdvisorError(f"{path} is no result of {label}-{seed} ({wrong}); delete it to run it anew")
+    result: dict[str, Any] = found
     return result
 
 

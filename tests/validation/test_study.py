@@ -177,6 +177,47 @@ def test_a_damaged_checkpoint_says_what_to_do(wish: Wish) -> None:
         validate(replace(wish, seeds=1), shown=False)
 
 
+@pytest.mark.parametrize("text", ["{}", "[]", '{"plan": "plan"', '{"plan": "erk", "seed": 0}'])
+def test_a_damaged_result_says_what_to_do(text: str, wish: Wish) -> None:
+    one = replace(wish, seeds=1, epochs=1, baselines=())
+    (wish.out / "runs").mkdir(parents=True)
+    (wish.out / "runs" / "dense-0.json").write_text(text)
+    with pytest.raises(AdvisorError, match=r"dense-0\.json") as raised:
+        validate(one, shown=False)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_full_disk_is_one_line_and_a_rerun_goes_on(
+    wish: Wish, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from validation.progress import Monitor
+
+    sync, step = os.fsync, Monitor.step
+    steps = 0
+
+    def counting(self: Monitor, count: int = 1) -> None:
+        nonlocal steps
+        steps += 1
+        step(self, count)
+
+    def full(descriptor: int) -> None:
+        if 6 <= steps < 100:
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(Monitor, "step", counting)
+    monkeypatch.setattr("os.fsync", full)
+    arguments = ["validate", wish.model, "--plan", wish.plan_path, "--epochs", "2", "--seeds", "1", "--baselines", ""]
+    arguments += ["--train-size", "128", "--threads", "1", "--out", str(wish.out)]
+    assert run(arguments) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "plan-0.pt: No space left on device; free space" in last
+    assert not list(wish.out.rglob("*.tmp")), "nothing half-written stays"
+    steps = 100
+    assert run(arguments) == 0
+    assert steps == 104, "the dense run was kept, the plan's four steps were repeated"
+
+
 def test_a_run_that_diverges_is_reported_not_hidden(wish: Wish) -> None:
     spec = wish.model.replace(":build", ":explodes")
     report = validate(replace(wish, model=spec, seeds=1, epochs=1), shown=False)
