@@ -15,8 +15,10 @@ from torch import nn
 import advisor
 from advisor.errors import PlanError
 from advisor.patterns.base import pattern
+from advisor.patterns.connectivity import repair
 from advisor.patterns.option import Option
-from advisor.plans.masks import mask_of
+from advisor.patterns.saliency import unit_scores
+from advisor.plans.masks import connections_of, mask_of
 from advisor.plans.plan import Plan, PlanLayer
 from tests.plans.samples import OPTIONS, plan_of, rewired, small, small_plan
 
@@ -148,3 +150,32 @@ def test_width_without_channels_or_network_asks_for_the_module() -> None:
     plan = dataclasses.replace(plan_of(PLAN.network, {"point": option}), network=None)
     with pytest.raises(PlanError, match="layer point does not say which channels width keeps; pass the model"):
         plan.masks()
+
+
+@pytest.mark.parametrize("selection", ["random", "magnitude"])
+def test_masks_are_what_the_repair_of_dead_channels_left(selection: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, bias=False), nn.ReLU(), nn.Conv2d(16, 16, 1, bias=False), nn.ReLU(),
+        nn.Conv2d(16, 16, 1, bias=False), nn.ReLU(), nn.Conv2d(16, 16, 1, bias=False), nn.Flatten(), nn.Linear(16, 4),
+    )  # fmt: skip
+    network = advisor.analyze(model, (1, 3, 3, 3))
+    layers = {layer.name: layer for layer in network.sparsifiable}
+    plan = advisor.plan(network, budgets={"macs": "46%"}, patterns=["channel"], selection=selection)
+    chosen, scores = {}, {}
+    for layer in plan.layers:
+        if layer.pattern == "channel":
+            if selection == "magnitude":
+                scores[layer.name] = unit_scores(
+                    layers[layer.name], layer.option, model.get_parameter(layer.weight).detach().numpy()
+                )
+            drawn = pattern("channel").connections(
+                layers[layer.name], layer.option, seed=layer.seed, scores=scores.get(layer.name)
+            )
+            chosen[layer.name] = (layer.option, drawn)
+    repaired, repair_made = repair(network.coupling.graph, layers, chosen, scores or None)
+    assert sum(map(len, repair_made.rewired.values())) > 0, "the draw must have left something to repair"
+    for name, connections in repaired.items():
+        assert np.array_equal(connections_of(plan, plan.layer(name)), connections)
+    kept = sum(int(mask.sum()) for mask in plan.masks(model).values())
+    assert kept + 4 == plan.costs["params"].plan
