@@ -10,9 +10,9 @@ import torch
 from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_iter, tree_map_only
 
-from advisor.counting.drafts import ModuleKind
 from advisor.counting.layers import build_layers
 from advisor.counting.liveness import peak_activation_bytes
+from advisor.counting.rows import ModuleKind
 from advisor.errors import ModelError
 from advisor.exporting import trace
 from advisor.network import Network, OpGraph

@@ -10,11 +10,12 @@ from typing import Any
 import networkx as nx
 
 from advisor.counting.arguments import base_name, bind
-from advisor.counting.drafts import Drafts, ModuleKind
+from advisor.counting.drafts import Drafts
 from advisor.counting.flow import Flow
 from advisor.counting.handlers import handler_of
 from advisor.counting.ignored import reason
 from advisor.counting.lineage import Lineage
+from advisor.counting.rows import ModuleKind
 from advisor.network import Layer, OpGraph
 
 
