@@ -58,12 +58,15 @@ def baselines(
         Baseline → plan (status "baseline": no bound is proven), with `reasons` for those that cannot meet the budgets.
 
     Raises:
-        PlanError: an unknown kind, or a plan without budgets.
+        PlanError: an unknown kind, a plan without budgets, or one of another network.
         BudgetError: a time is limited and there is no profile.
     """
     for kind in kinds:
         if kind not in BASELINES:
             raise PlanError(unknown("baseline", str(kind), BASELINES))
+    from advisor.devices.compose import plan_options
+
+    plan_options(network, plan)  # refuses another network's plan
     limits = {key: line.budget for key, line in plan.costs.items() if line.budget is not None}
     if not limits:
         raise PlanError(f"plan for {plan.model!r} has no budgets, so there is nothing for a baseline to meet")

@@ -81,7 +81,15 @@ def plan(
         Style(patterns=names, sensitivity=sensitivity, selection=selection, rounding=rounding, seed=seed),
         limits=limits,
         profile=profile,
+        notes=_exchange_note(exchange),
     )
+
+
+def _exchange_note(exchange: Mapping[str, float] | None) -> tuple[str, ...]:
+    if not exchange:
+        return ()
+    rates = ", ".join(f"{name} {rate:.4g}" for name, rate in sorted(exchange.items()))
+    return (f"losses are scaled by measured exchange rates: {rates}",)
 
 
 def _check_numbers(gap: float, time_limit: float, seed: int) -> None:

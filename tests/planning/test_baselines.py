@@ -85,10 +85,12 @@ def test_a_time_that_a_kind_cannot_meet_is_traded_for_the_plans_arithmetic(digit
     assert any("MACs instead" in note for note in found["erk"].notes)
 
 
-def test_mistakes(digits: Network) -> None:
+def test_mistakes(digits: Network, residual: Network) -> None:
     plan = advisor.plan(digits, budgets={"params": "50%"}, patterns=["channel"])
     with pytest.raises(PlanError, match="unknown baseline 'unifrom'; did you mean 'uniform'"):
         baselines(digits, plan, kinds=["unifrom"])
+    with pytest.raises(PlanError, match="belongs to another network"):
+        baselines(residual, plan)
     free = replace(plan, costs={key: replace(line, budget=None) for key, line in plan.costs.items()})
     with pytest.raises(PlanError, match="has no budgets"):
         baselines(digits, free)

@@ -165,6 +165,7 @@ def test_exchange_rates_decide_between_patterns(digits: Network) -> None:
         digits, budgets={"macs": "50%"}, patterns=["channel", "unstructured"], exchange={"channel": 2.0}
     )
     assert {layer.pattern for layer in costly.layers} == {"dense", "unstructured"}
+    assert "losses are scaled by measured exchange rates: channel 2" in costly.notes
 
 
 def test_exchange_file(tmp_path: Path) -> None:
