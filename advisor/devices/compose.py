@@ -76,7 +76,8 @@ def predict_options(
     that the profile has timed is predicted by its own measurement. The errors of the executions that changed are
     independent (one error per execution, however often it runs) and are added in quadrature to the whole's.
 
-    The rest (what lies between layers) is scaled by the share of activations that `width` leaves. It may as well be
+    The rest (what lies between layers) is scaled by the share of activations that `width` leaves; a negative one
+    (layers alone are slower than in place) by what is left of the layers' time. It may as well be
     constant, or come from colder caches and scale with the layers' own time; and where layers in place differ from
     layers alone by the rest, so may what is saved. The interval reaches over all of these, both ways.
 
@@ -97,8 +98,8 @@ def predict_options(
             changed.subtract(executions(layer, DENSE, training=training))
         kept += shares[layer.name] * (output_share(layer, option) - 1)
     layers_ms = sum(layer.latency_ms for layer in layers)
-    rest_ms = rest.rest_ms * kept
-    guesses = (rest.rest_ms, rest_ms, rest.rest_ms * layers_ms / rest.layers_ms)
+    guesses = (rest.rest_ms, rest.rest_ms * kept, rest.rest_ms * layers_ms / rest.layers_ms)
+    rest_ms = guesses[1] if rest.rest_ms >= 0 else guesses[2]
     doubt = abs(guesses[0] - guesses[2])
     below, above = spread(changed, profile)
     if rest.whole_ms is not None and rest.whole_low_ms is not None and rest.whole_high_ms is not None:

@@ -22,7 +22,8 @@ class OptionTimes:
     """Per layer arrays (K,) in ms, in the order of its options.
 
     The latency of one choice is `rest_ms` + Σ latency_ms[layer][choice], equal to `compose.predict_options`: the part
-    of the rest that goes with a layer's narrowed outputs is in its option's time (which can be negative by that).
+    of the rest that goes with a layer's narrowed outputs is in its option's time (which can be negative by that), and
+    so is a negative rest.
     """
 
     latency_ms: Mapping[str, np.ndarray]
@@ -46,16 +47,19 @@ def option_times(
     shares = rest_shares(network)
     times: dict[str, list[LayerTime]] = {}
     moved: dict[str, np.ndarray] = {}
+    # A negative rest means that every layer takes less in place than alone; a positive one stands beside the layers.
+    beside = max(rest.rest_ms, 0.0)
+    in_place = 1 + min(rest.rest_ms, 0.0) / rest.layers_ms
     for layer in network.sparsifiable:
         choices = options.get(layer.name, ())
         times[layer.name] = [layer_time(layer, option, profile, training=training) for option in choices]
         lost = [output_share(layer, option) - 1 for option in choices]
-        moved[layer.name] = rest.rest_ms * shares[layer.name] * np.array(lost, dtype=np.float64)
+        moved[layer.name] = beside * shares[layer.name] * np.array(lost, dtype=np.float64)
     return OptionTimes(
-        latency_ms={name: moved[name] + np.array([t.latency_ms for t in found]) for name, found in times.items()},
-        low_ms={name: moved[name] + np.array([t.low_ms for t in found]) for name, found in times.items()},
-        high_ms={name: moved[name] + np.array([t.high_ms for t in found]) for name, found in times.items()},
+        latency_ms={n: moved[n] + in_place * np.array([t.latency_ms for t in found]) for n, found in times.items()},
+        low_ms={n: moved[n] + in_place * np.array([t.low_ms for t in found]) for n, found in times.items()},
+        high_ms={n: moved[n] + in_place * np.array([t.high_ms for t in found]) for n, found in times.items()},
         origins={name: tuple(t.origin for t in found) for name, found in times.items()},
-        rest_ms=rest.rest_ms,
+        rest_ms=beside,
         notes=(*rest.notes, *warnings),
     )
