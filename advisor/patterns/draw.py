@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+_LARGE = 1 << 24
 
 
 def layer_seed(seed: int, name: str) -> int:
@@ -34,6 +35,9 @@ def smallest(values: npt.NDArray[np.uint64] | Floats, quota: int) -> Bools:
         return np.ones(values.shape, dtype=np.bool_)
     if quota <= 0:
         return np.zeros(values.shape, dtype=np.bool_)
+    if values.ndim > 1 and values.size > _LARGE and len(values) > 1:
+        half = len(values) // 2  # the working copies of a 4096 x 25088 layer would take gigabytes
+        return np.concatenate([smallest(values[:half], quota), smallest(values[half:], quota)])
     limit = np.partition(values, quota - 1, axis=-1)[..., quota - 1 : quota]
     kept: Bools = values < limit
     wanted = quota - kept.sum(axis=-1, keepdims=True)
