@@ -66,7 +66,7 @@ def _agreed(walker: Walker) -> tuple[Cut, ...]:
     for cut in found.values():
         if cut.name in walker.fixed:
             walker.freeze(cut.nodes, f"{cut.name} is read whole by an operator")
-        elif cut.name not in walker.layers and first.setdefault(cut.name, cut) is not cut:
+        elif cut.name not in walker.owned and first.setdefault(cut.name, cut) is not cut:
             # Only a layer's weight may shrink on two axes at once: everything else costs a sum over width groups.
             walker.freeze(cut.nodes, f"{cut.name} follows channels along two axes")
     return tuple(found.values())

@@ -35,6 +35,7 @@ def walk_training(network: Network, walker: Walker) -> None:
         return
     aliases = aliases_of(module)
     layers = [layer for layer in build_layers(graph, aliases).layers if layer.weight is not None]
+    walker.owned.update(layer.weight for layer in layers if layer.weight is not None)
     known = {layer.name for layer in network.sparsifiable}
     training = walk_ops(graph, layers, aliases, beside=walker)
     for step in training.steps:

@@ -31,6 +31,7 @@ class Walker:
     def __init__(self, graph: OpGraph, layers: Mapping[str, Layer], aliases: Mapping[str, str]) -> None:
         self.graph = graph
         self.layers = layers  # canonical weight parameter → layer
+        self.owned = set(layers)  # weights that may shrink along two axes at once
         self.ties = Ties()
         self.labels: dict[int, Labels] = {}
         self.inputs: dict[int, Labels] = {}  # as they came, whatever is written into them later

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from advisor.coupling import kept_channels_of
 from advisor.coupling.trial import tried
 from advisor.devices.work import WIDTH_LEVELS
 from advisor.errors import PatternError
@@ -134,6 +135,30 @@ def test_bad_levels_are_refused():
         width_options(build("residual"), (0.5,), "floor")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("alpha", "millions", "weights"),
+    [(0.05, 55.0, 56e3), (0.1, 75.0, 170e3), (0.2, 183.0, 718e3), (0.3, 439.0, 1.8e6), (0.5, 1400, 5.4e6),
+     (0.8, 3400, 13e6)],
+)  # fmt: skip
+def test_depth_multiplier_rows_of_the_source_paper(inception, alpha, millions, weights):
+    """Changpinyo, Sandler and Zhmoginov (2017), Table 1, right half: multiply-adds and convolution weights.
+
+    The table prints two or three digits; where branches are concatenated, the next layer reads the sum of what they
+    keep.
+    """
+    width = width_levels(inception, (alpha,), "multiple8")
+    options = chosen(width, tuple(len(group.levels) - 1 for group in width.groups))
+    layers = [layer for layer in inception.sparsifiable if layer.is_conv]
+    macs = sum(
+        run.macs * times for layer in layers for run, times in executions(layer, options.get(layer.name, DENSE)).items()
+    )
+    kept = sum(round(options.get(layer.name, DENSE).density * layer.weights) for layer in layers)
+    tight = alpha <= 0.3
+    assert macs / 1e6 == pytest.approx(millions, rel=0.008 if tight else 0.03)
+    assert kept == pytest.approx(weights, rel=0.003 if tight else 0.04)
+
+
 @pytest.mark.parametrize(
     ("rounding", "alpha", "expected"),
     [
@@ -141,24 +166,26 @@ def test_bad_levels_are_refused():
         ("multiple8", 0.3, 444.0), ("multiple8", 0.5, 1432.6), ("multiple8", 0.8, 3452.8),
     ],
 )  # fmt: skip
-def test_depth_multiplier_on_inception_v3(inception, rounding, alpha, expected):
-    """Millions of multiply-adds of the convolutions, as recomputed from Changpinyo et al. (2017), Table 1."""
-    width = width_levels(inception, (alpha,), rounding)
-    options = chosen(width, tuple(len(group.levels) - 1 for group in width.groups))
-    macs = sum(
-        run.macs * times
-        for layer in inception.sparsifiable
-        if layer.is_conv
-        for run, times in executions(layer, options.get(layer.name, DENSE)).items()
-    )
+def test_the_rounding_rules_applied_to_each_layer_alone(shapes, rounding, alpha, expected):
+    """Millions of multiply-adds when both counts of every layer are rounded by themselves, concatenations left out."""
+    macs = 0
+    for layer in shapes.sparsifiable:
+        if layer.is_conv:
+            inputs = 3 if layer.in_channels == 3 else kept_channels_of(alpha, layer.in_channels, rounding)
+            outputs = kept_channels_of(alpha, layer.out_channels, rounding)
+            macs += layer.macs // (layer.in_channels * layer.out_channels) * inputs * outputs
     assert round(macs / 1e6, 1) == expected
 
 
 @pytest.fixture(scope="module")
-def inception():
-    network = loaded("torchvision:inception_v3")
-    assert not any("trial" in group.frozen for group in tried(network).groups)
-    return network
+def shapes():
+    return loaded("torchvision:inception_v3")
+
+
+@pytest.fixture(scope="module")
+def inception(shapes):
+    assert not any("trial" in group.frozen for group in tried(shapes).groups)
+    return shapes
 
 
 def test_the_planner_sees_arrays():
