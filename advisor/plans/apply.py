@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from advisor.errors import PlanError
+from advisor.plans.again import check_zeros, dense_again, is_applied
 from advisor.plans.kept import narrowed, with_kept
 from advisor.plans.masks import connections_of, mask_of
 from advisor.plans.match import check_model, network_for
@@ -51,7 +52,8 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
     where a norm works across channels (layer norm): the narrower network normalises over the channels that are left.
 
     Args:
-        model: on any device, in any floating type. Names, shapes and number of parameters must be the plan's.
+        model: on any device, in any floating type. Names, shapes and number of parameters must be the plan's. With
+            for_inference also a module that this plan was applied to, and that has been trained since.
         for_inference: evaluation mode, batch norms folded into the layers before them, masked weights baked into
             plain dense ones; it is meant to run, not to train.
         example_inputs: for networks that take other than float inputs, or other shapes than the plan was made with;
@@ -60,14 +62,24 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
     Raises:
         PlanError: the plan belongs to another network; the first difference is named.
     """
-    check_model(plan, model)
-    narrow = any(layer.pattern == "width" for layer in plan.layers)
-    network = None
-    if narrow or (for_inference and has_norms(model)):
-        network = network_for(plan, model, example_inputs)
-        plan = with_kept(plan, network)
+    again = is_applied(plan, model)
+    if again and not for_inference:
+        raise PlanError(
+            f"plan for {plan.model!r}: the module is under a plan already; pass the dense one, or for_inference=True"
+        )
     module = _copied(model)
+    if again:
+        module = dense_again(module)
+        check_model(plan, module, narrowed=True)
+        check_zeros(plan, module)
+    else:
+        check_model(plan, module)
+    narrow = not again and any(layer.pattern == "width" for layer in plan.layers)
+    network = None
+    if narrow or (for_inference and has_norms(module)):
+        network = network_for(plan, module, example_inputs)
     if narrow and network is not None:
+        plan = with_kept(plan, network)
         module = narrowed(plan, network, module)
     methods: dict[str, Method] = {}
     notes: list[str] = []

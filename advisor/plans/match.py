@@ -10,15 +10,20 @@ from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from advisor.errors import ModelError, PlanError
+from advisor.network import Shape
 from advisor.plans.checks import check_plan
+from advisor.runtime.execution import shape_under
 
 if TYPE_CHECKING:
     from advisor.network import Network
     from advisor.plans.plan import Plan, PlanLayer
 
 
-def check_model(plan: Plan, model: nn.Module) -> None:
+def check_model(plan: Plan, model: nn.Module, *, narrowed: bool = False) -> None:
     """Compares names and shapes of the weights, and the number of parameters.
+
+    Args:
+        narrowed: the plan's width has been applied to `model` already.
 
     Raises:
         PlanError: the first difference.
@@ -26,9 +31,11 @@ def check_model(plan: Plan, model: nn.Module) -> None:
     check_plan(plan)
     found = dict(model.named_parameters(remove_duplicate=False))
     for layer in plan.layers:
-        if reason := _difference(layer, model, found):
+        shape, groups = shape_under(layer.layer, layer.option) if narrowed else (layer.weight_shape, layer.groups)
+        if reason := _difference(layer, model, found, shape, groups):
             raise PlanError(f"plan for {plan.model!r}: {reason}; the plan belongs to another network")
-    if line := plan.costs.get("params"):
+    line = plan.costs.get("params")
+    if line and not (narrowed and any(layer.pattern == "width" for layer in plan.layers)):
         params = sum(p.numel() for p in model.parameters())
         if round(line.dense) != params:
             raise PlanError(
@@ -37,16 +44,16 @@ def check_model(plan: Plan, model: nn.Module) -> None:
             )
 
 
-def _difference(layer: PlanLayer, model: nn.Module, found: dict[str, nn.Parameter]) -> str:
+def _difference(layer: PlanLayer, model: nn.Module, found: dict[str, nn.Parameter], shape: Shape, fitting: int) -> str:
     weight = found.get(layer.weight)
     if weight is None:
         return f"layer {layer.name} needs a parameter {layer.weight!r}, the module has none of that name"
-    if tuple(weight.shape) != layer.weight_shape:
-        return f"layer {layer.name} has a weight of shape {tuple(weight.shape)}, expected {layer.weight_shape}"
+    if tuple(weight.shape) != shape:
+        return f"layer {layer.name} has a weight of shape {tuple(weight.shape)}, expected {shape}"
     owner = model.get_submodule(layer.weight.rpartition(".")[0])
     groups = getattr(owner, "groups", None)
-    if layer.is_module and layer.layer.is_conv and isinstance(groups, int) and groups != layer.groups:
-        return f"layer {layer.name} has {groups} groups, expected {layer.groups}"
+    if layer.is_module and layer.layer.is_conv and isinstance(groups, int) and groups != fitting:
+        return f"layer {layer.name} has {groups} groups, expected {fitting}"
     if isinstance(owner, _ConvTransposeNd) != layer.layer.transposed and layer.is_module:
         return f"layer {layer.name} is a {type(owner).__name__}, expected a {layer.kind}"
     return ""

@@ -157,7 +157,7 @@ def executions(layer: Layer, option: Option, *, training: bool = False, batch: i
         batch: replaces the batch size that the network was analysed with.
     """
     method = method_of(layer, option, training=training)
-    shape, groups = _weight_shape(layer, option)
+    shape, groups = shape_under(layer, option)
     kept = block = 0
     if method != "dense":
         from advisor.patterns.base import pattern
@@ -193,7 +193,8 @@ def executions(layer: Layer, option: Option, *, training: bool = False, batch: i
     return found
 
 
-def _weight_shape(layer: Layer, option: Option) -> tuple[Shape, int]:
+def shape_under(layer: Layer, option: Option) -> tuple[Shape, int]:
+    """The stored weight's shape and the number of groups once `option` runs: smaller for width alone."""
     if option.pattern != "width":
         return layer.weight_shape, layer.groups
     inputs = int(option.parameters.get("in_channels", layer.in_channels))

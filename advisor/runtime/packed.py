@@ -75,6 +75,7 @@ def pack(module: nn.Module, name: str, mask: torch.Tensor) -> Packed:
     if not bool(mask.any()):
         raise PlanError(f"mask of shape {tuple(mask.shape)} keeps nothing; a layer needs at least one weight")
     packed = Packed(mask).to(weight.device)
+    _own_class(module)
     parametrize.register_parametrization(module, name, packed)
     _forget_hook(module)
     module.register_load_state_dict_pre_hook(_fit_checkpoint)  # type: ignore[no-untyped-call]
@@ -114,6 +115,7 @@ def unpack(module: nn.Module) -> None:
                     dense[id(values)] = nn.Parameter(getattr(child, name).detach(), requires_grad=values.requires_grad)
             # remove_parametrizations writes into the original, which others may share.
             chain.original = nn.Parameter(values.detach().clone(), requires_grad=values.requires_grad)
+            _own_class(child)
             parametrize.remove_parametrizations(child, name, leave_parametrized=True)
             child.register_parameter(name, dense[id(values)])
         if not parametrize.is_parametrized(child):
@@ -122,6 +124,18 @@ def unpack(module: nn.Module) -> None:
 
 def _chain(module: nn.Module, name: str) -> Any:
     return module.parametrizations[name]  # type: ignore[index]  # torch types it as Tensor | Module
+
+
+def _own_class(module: nn.Module) -> None:
+    """Gives a parametrized module a class that no copy shares.
+
+    Torch keeps one property per parametrized tensor in a class made for the module, copies share that class, and
+    adding or removing a parametrization of one copy changes it for all of them.
+    """
+    shared = type(module)
+    if parametrize.is_parametrized(module):
+        content = {key: value for key, value in vars(shared).items() if key not in ("__dict__", "__weakref__")}
+        module.__class__ = type(shared.__name__, shared.__bases__, content)
 
 
 def _forget_hook(module: nn.Module) -> None:

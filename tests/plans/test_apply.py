@@ -178,6 +178,23 @@ def test_saves_loads_copies_and_goes_on(tmp_path: Path) -> None:
     torch.testing.assert_close(other.eval()(X), masked_copy(plan, dense).eval()(X), rtol=0, atol=1e-10)
 
 
+def test_what_was_trained_can_be_deployed() -> None:
+    plan = small_plan()
+    net = plan.apply(small())
+    train(net, torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9))
+    before = copy.deepcopy(net.state_dict())
+    applied = apply_plan(plan, net, for_inference=True)
+    assert applied.methods["grouped"] == "gather"
+    assert isinstance(applied.module.grouped, GroupConv)
+    assert not any(isinstance(child, nn.BatchNorm2d) for child in applied.module.modules())
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in before.items())
+    torch.testing.assert_close(applied.module(X), net.eval()(X), rtol=0, atol=1e-10)
+    alone = plan_of(advisor.analyze(nn.Sequential(nn.Conv2d(4, 8, 3)), X.float()), {"0": GROUP})
+    alone = by_hand(alone, name="", weight="weight")
+    whole = alone.apply(nn.Conv2d(4, 8, 3).double())
+    torch.testing.assert_close(alone.apply(whole, for_inference=True)(X), whole(X), rtol=0, atol=1e-12)
+
+
 def test_compiles() -> None:
     net = small_plan().apply(small())
     compiled = torch.compile(net, backend="eager", fullgraph=True)

@@ -69,10 +69,15 @@ def test_the_first_difference_is_named(model: nn.Module, message: str) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_an_applied_module_is_another_network() -> None:
+def test_an_applied_module_is_not_thinned_out_twice() -> None:
     plan = small_plan()
+    applied = plan.apply(small())
+    with pytest.raises(PlanError, match="under a plan already; pass the dense one, or for_inference=True"):
+        plan.apply(applied)
+    with pytest.raises(PlanError, match=r"layer stem\.0 of the module has other connections than the plan"):
+        small_plan(seed=1).apply(applied, for_inference=True)
     with pytest.raises(PlanError, match=r"layer stem\.0 has a weight of shape \(8, 2, 3, 3\)"):
-        plan.apply(plan.apply(small()))
+        plan.masks(applied)
 
 
 def test_order_and_number_of_layers_are_checked_where_the_graph_matters() -> None:

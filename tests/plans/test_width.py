@@ -67,6 +67,21 @@ def test_narrower_and_equal_to_the_masked_network(build: type[nn.Module], select
     torch.testing.assert_close(again(X), fast(X), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("build", [small, joined])
+def test_what_was_trained_can_be_deployed(build: type[nn.Module]) -> None:
+    plan = planned(build())
+    narrow = plan.apply(build())
+    optimiser = torch.optim.SGD(narrow.parameters(), lr=0.01)
+    narrow(X).square().sum().backward()
+    optimiser.step()
+    for known in (plan, dataclasses.replace(plan, network=None)):
+        fast = known.apply(narrow, for_inference=True)
+        torch.testing.assert_close(fast(X), narrow.eval()(X), rtol=0, atol=1e-10)
+        assert not any(isinstance(child, nn.BatchNorm2d) for child in fast.modules())
+    with pytest.raises(PlanError, match="under a plan already"):
+        plan.apply(narrow)
+
+
 def test_with_masked_layers_beside() -> None:
     model = small()
     network = advisor.analyze(model, X)

@@ -141,6 +141,20 @@ def test_a_copy_is_independent() -> None:
     assert not bool(twin[0].weight.any())
 
 
+def test_a_copy_can_be_unpacked_and_packed_alone() -> None:
+    net, x = sparse_net().eval(), torch.randn(2, 3, 8, 8)
+    wanted = net(x)
+    twin, other = copy.deepcopy(net), copy.deepcopy(net)
+    unpack(twin)
+    pack(other[0], "bias", torch.arange(8) < 4)
+    torch.testing.assert_close(net(x), wanted)
+    torch.testing.assert_close(twin(x), wanted)
+    assert type(net[0].bias) is nn.Parameter
+    assert not other[0].bias[4:].any()
+    unpack(other)
+    torch.testing.assert_close(net(x), wanted)
+
+
 def test_moves_to_meta_and_back() -> None:
     net, x = sparse_net(), torch.randn(2, 3, 8, 8)
     away = copy.deepcopy(net).to("meta")
