@@ -135,17 +135,18 @@ def _terminable() -> Iterator[None]:
 
 
 def _text(report: dict[str, Any]) -> str:
+    told = any("latency" in item["predicted"] for item in report["summary"])
+    headers = ["plan", "what it does", "accuracy", "95 % interval", "params", "MACs"]
+    headers += ["predicted ms"] * told + ["measured ms"]
     rows = []
     for item in report["summary"]:
-        measured, interval = item["measured"], item["confidence_interval"]
-        half = f"± {(interval[1] - interval[0]) / 2:.3f}" if interval else ""
-        latency = f"{measured['latency']:.3f}" if "latency" in measured else ""
-        told = f"{item['predicted']['latency']:.3f}" if "latency" in item["predicted"] else ""
+        measured, predicted, interval = item["measured"], item["predicted"], item["confidence_interval"]
+        spread = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         mean = "failed" if item["mean"] is None else f"{item['mean']:.3f}"
-        counts = [f"{measured['params']:,}", big(measured["macs"])]
-        rows.append([item["plan"], item["way"], mean, half, *counts, told, latency])
-    headers = ["plan", "what it does", "accuracy", "", "params", "MACs", "predicted ms", "measured ms"]
-    lines = [table(headers, rows, right=(2, 4, 5, 6, 7)), ""]
+        row = [item["plan"], item["way"], mean, spread, f"{measured['params']:,}", big(measured["macs"])]
+        row += [f"{predicted['latency']:.3f}" if "latency" in predicted else ""] * told
+        rows.append([*row, f"{measured['latency']:.3f}" if "latency" in measured else ""])
+    lines = [table(headers, rows, right=(2, *range(4, len(headers)))), ""]
     lines += [report["verdict"]["text"]] if report["verdict"] else ["no thinned network finished"]
     lines += [f"baseline {name} is missing: {reason}" for name, reason in report["missing"].items()]
     lines += [f"note: {note}" for note in report["notes"]]

@@ -47,6 +47,7 @@ class Monitor:
         """A run begins or goes on."""
         self._run, self._epochs, self._epoch, self._before = run, epochs, 0, self._done
         self._bar.set_description(run, refresh=False)
+        self._bar.set_postfix_str("", refresh=False)
 
     def epoch(self, number: int, text: str = "") -> None:
         """Epoch `number`, counted from 1, begins."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.commands.options import big, finite
 from advisor.files import write_bytes, write_json
 from validation.exchange import Accuracies, Exchange, Verdict, way_of
-from validation.statistics import CONFIDENCE, Mean, mean_interval, paired
+from validation.statistics import CONFIDENCE, Mean, differences, mean_interval
 
 if TYPE_CHECKING:
     from advisor.network import Network
@@ -90,8 +90,8 @@ def document(findings: Findings) -> dict[str, Any]:
 
 def _summary(one: Contestant, findings: Findings, accuracies: Accuracies) -> dict[str, Any]:
     values = accuracies[one.label]
-    reached = mean_interval(list(values.values())) if values else None
-    difference = paired(values, accuracies.get("dense", {})) if one.plan is not None else None
+    reached = mean_interval(list(values.values()), bounds=(0.0, 1.0)) if values else None
+    difference = differences(accuracies, "dense").get(one.label)
     runs = [run for run in findings.runs if run["plan"] == one.label]
     counts = findings.counts[one.label]
     measured: dict[str, Any] = {
@@ -198,9 +198,8 @@ def _milliseconds(value: float | None) -> str:
 
 
 def _spread(item: Mapping[str, Any] | None) -> str:
-    """ "87.7 % ± 1.2", or the mean alone."""
+    """ "87.7 % (86.5 to 88.9)", or the mean alone."""
     if item is None or item["mean"] is None:
         return "—"
-    if item["low"] is None:
-        return f"{100 * item['mean']:.1f} %"
-    return f"{100 * item['mean']:.1f} % ± {100 * (item['high'] - item['low']) / 2:.1f}"
+    interval = "" if item["low"] is None else f" ({100 * item['low']:.1f} to {100 * item['high']:.1f})"
+    return f"{100 * item['mean']:.1f} %{interval}"

@@ -19,19 +19,15 @@ class Mean:
     high: float | None
     count: int
 
-    @property
-    def text(self) -> str:
-        """ "0.877 ± 0.012", or the mean and that it stands alone."""
-        if self.low is None or self.high is None:
-            return f"{self.mean:.3f} (one seed, no interval)"
-        return f"{self.mean:.3f} ± {(self.high - self.low) / 2:.3f}"
 
-
-def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
+def mean_interval(
+    values: Sequence[float], confidence: float = CONFIDENCE, bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> Mean:
     """Student's t interval of the mean: the values are taken as independent and normal with unknown spread.
 
     Args:
         values: one or more finite numbers, one per seed.
+        bounds: where the mean must lie whatever the sample says (0 and 1 for an accuracy); the interval ends there.
     """
     from scipy.stats import t
 
@@ -41,7 +37,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Me
         return Mean(mean=mean, low=None, high=None, count=count)
     variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
     half = float(t.ppf((1 + confidence) / 2, count - 1)) * math.sqrt(variance / count)
-    return Mean(mean=mean, low=mean - half, high=mean + half, count=count)
+    return Mean(mean=mean, low=max(mean - half, bounds[0]), high=min(mean + half, bounds[1]), count=count)
 
 
 def paired(values: Mapping[int, float], reference: Mapping[int, float], confidence: float = CONFIDENCE) -> Mean | None:
@@ -112,3 +108,30 @@ def compare(values: Mapping[str, Mapping[int, float]], confidence: float = CONFI
     return Comparison(
         means=means, margin=quantile * math.sqrt(variance / count), seeds=count, noise=variance, freedom=freedom
     )
+
+
+def differences(
+    values: Mapping[str, Mapping[int, float]], reference: str, confidence: float = CONFIDENCE
+) -> dict[str, Mean]:
+    """Plan → mean of plan - reference over the seeds, with the noise pooled over all plans as in `compare`.
+
+    With two plans this is the paired t interval; with more, the same with more degrees of freedom. Each interval holds
+    by itself, not all of them at once. Plans without values are left out.
+    """
+    from scipy.stats import t
+
+    finished = {plan: runs for plan, runs in values.items() if runs}
+    found: dict[str, Mean] = {}
+    if reference not in finished:
+        return found
+    pooled = compare(finished, confidence)
+    for plan, runs in finished.items():
+        if plan == reference:
+            continue
+        if pooled.noise is not None:
+            mean = pooled.means[plan] - pooled.means[reference]
+            half = float(t.ppf((1 + confidence) / 2, pooled.freedom)) * math.sqrt(2 * pooled.noise / pooled.seeds)
+            found[plan] = Mean(mean=mean, low=mean - half, high=mean + half, count=pooled.seeds)
+        elif (single := paired(runs, finished[reference], confidence)) is not None:
+            found[plan] = single
+    return found
