@@ -131,7 +131,7 @@ class Pattern(ABC):
         scores: Floats | None = None,
         connections: Bools | None = None,
     ) -> Bools:
-        """True where a weight stays, in exactly the stored shape. `connections` replaces the draw."""
+        """True where a weight stays: a new array of exactly the stored shape. `connections` replaces the draw."""
         if connections is None:
             connections = self.connections(layer, option, seed=seed, scores=scores)
         else:
@@ -143,7 +143,7 @@ class Pattern(ABC):
                     f"layer {layer.name}: connections for {option.label} are {connections.dtype} of shape "
                     f"{connections.shape}, expected bool of shape {shape}"
                 )
-        return np.ascontiguousarray(stored(self.expand(layer, option, connections), layer))
+        return np.array(stored(self.expand(layer, option, connections), layer), order="C")
 
     def unit_sums(self, layer: Layer, option: Option, weight: npt.NDArray[Any]) -> Floats:
         """Sums a number per stored weight element over each unit."""

@@ -182,3 +182,12 @@ def test_a_narrowed_depthwise_layer_loses_groups():
     mask = pattern("width").mask(depthwise, chosen, scores=np.arange(8.0).reshape(8, 1))
     assert mask[4:].all()
     assert not mask[:4].any()
+
+
+@pytest.mark.parametrize("name", ["channel", "unstructured"])
+def test_a_mask_shares_no_memory_with_the_connections(name):
+    one = layer("linear", 4, 4)
+    units = pattern(name).connections(one, option(name, 0.5), seed=0)
+    mask = pattern(name).mask(one, option(name, 0.5), connections=units)
+    mask[:] = False
+    assert units.sum() == 8
