@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from advisor.runtime.execution import Execution
 
 
+_SCARCE_SECONDS = 0.1  # for one execution; thirteen rounds of usual work fit into it
+
+
 class Session:
     """Times executions and the whole network of one kind (inference or training). Holds two networks and one layer.
 
@@ -83,11 +86,14 @@ class Session:
 
     def execution(self, execution: Execution, seconds: float) -> dict[str, float | int]:
         """Times one execution beside the reference, for about `seconds` or until its median is known to ± 2 %."""
+        scarce = seconds < _SCARCE_SECONDS
         work, clock = self._layer(execution), clock_for(self._device)
         taken = time_interleaved(
             {"reference": self._reference, "work": work},
             clock=clock,
-            warmup=3,
+            # Where time is short, knowing more of the work roughly beats knowing less of it well.
+            warmup=1 if scarce else 3,
+            min_repeats=5 if scarce else 8,
             max_seconds=seconds,
             check=self._check,
         )

@@ -56,7 +56,7 @@ def spend(
             reserve = max(reserve, time.perf_counter() - start)  # the last look takes as long as the first
             bar.step("whole network", deadline)
         # The last look at the whole network gets its time whatever the rest would still like.
-        until = None if deadline is None else deadline - reserve
+        until = None if deadline is None else deadline - 1.1 * reserve  # drawing the sums takes a little, too
         for index, task in enumerate(todo):
             known = index > 0 or len(todo) < len(tasks)
             if until is not None and known and time.perf_counter() >= until:
