@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _METHOD = (
     "every execution was timed alone, each run next to a run of one dense reference layer; medians, divided by how far "
-    "the reference was from its own median over the whole session; the whole network was timed first and last"
+    "the reference was from its own median over the whole session; the whole network was timed first and last; on "
+    "Linux CPUs without the time that other processes had the core"
 )
 
 

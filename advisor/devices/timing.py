@@ -1,23 +1,19 @@
-"""Taking times: one clock for CPU and one for CUDA, interleaved rounds, and a median with its interval."""
+"""Taking times: interleaved rounds, and a median with its interval."""
 
 from __future__ import annotations
 
 import gc
 import math
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import median
-from typing import Protocol
 
-from advisor.devices.settings import device_type
+from advisor.devices.clocks import NOTEWORTHY, Clock, CpuClock, Work, clock_for, waited_share
 
-Work = Callable[[], object]
-NOTEWORTHY = 0.05  # a share of time that other processes had the core, from which on it is said
+__all__ = ["NOTEWORTHY", "Clock", "Sample", "clock_for", "ratio", "summarize", "time_interleaved", "waited_share"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,106 +61,6 @@ def summarize(times_ms: list[float] | tuple[float, ...]) -> Sample:
 def ratio(top: Sample, bottom: Sample) -> Sample:
     """top / bottom, round by round: what the two share (clock, neighbours) cancels. The "ms" are then shares."""
     return summarize([a / b for a, b in zip(top.times_ms, bottom.times_ms, strict=False) if b > 0])
-
-
-class Clock(Protocol):
-    """Runs work once and says how long it took, in milliseconds."""
-
-    def __call__(self, work: Work) -> float: ...
-
-
-class CpuClock:
-    """Wall time without the time that this thread waited for a core while other processes had it.
-
-    On a shared machine a scheduler takes the core away for milliseconds at a time, so that short work looks fast and
-    long work slow. Linux says how long (`schedstat`); elsewhere this is plain wall time. Only the calling thread's
-    waiting is known: with several threads, a worker's stays in.
-    """
-
-    def __init__(self) -> None:
-        self._waited_ns = self._total_ns = 0
-
-    def __call__(self, work: Work) -> float:
-        before, start = _queued_ns(), time.perf_counter_ns()
-        work()
-        total, waited = time.perf_counter_ns() - start, _queued_ns() - before
-        waited = min(max(waited, 0), total)
-        self._total_ns += total
-        self._waited_ns += waited
-        return max(total - waited, 1) / 1e6
-
-    @property
-    def waited(self) -> float:
-        """The share of the time on this clock that went to other processes, 0 to 1."""
-        return self._waited_ns / self._total_ns if self._total_ns else 0.0
-
-
-class _Queue:
-    """One thread's line of scheduler statistics, kept open: opening it anew would cost more than short work."""
-
-    def __init__(self) -> None:
-        try:
-            self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except (OSError, AttributeError):  # not Linux
-            self._file = -1
-
-    def __del__(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-
-    def waited_ns(self) -> int:
-        if self._file < 0:
-            return 0
-        try:
-            # nanoseconds on a core, nanoseconds ready but waiting for one, times it was given one
-            return int(os.pread(self._file, 100, 0).split()[1])
-        except (OSError, IndexError, ValueError):
-            return 0
-
-
-_local = threading.local()
-
-
-def _queued_ns() -> int:
-    """How long the calling thread has been ready to run without running; 0 where the system does not say."""
-    thread = threading.get_native_id()
-    if getattr(_local, "thread", None) != thread:  # also after a fork
-        _local.thread, _local.queue = thread, _Queue()
-    queue: _Queue = _local.queue
-    return queue.waited_ns()
-
-
-class CudaClock:
-    """CUDA events around the work, on an idle device: from the first launch to the last kernel, gaps included."""
-
-    def __init__(self, device: str) -> None:
-        import torch
-
-        self._device = torch.device(device)
-        with torch.cuda.device(self._device):
-            self._start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            self._end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-
-    def __call__(self, work: Work) -> float:
-        import torch
-
-        with torch.cuda.device(self._device):
-            torch.cuda.synchronize()
-            self._start.record()
-            work()
-            self._end.record()
-            self._end.synchronize()
-        return float(self._start.elapsed_time(self._end))
-
-
-def clock_for(device: str) -> Clock:
-    """The clock of "cpu" or "cuda[:i]"."""
-    return CudaClock(device) if device_type(device) == "cuda" else CpuClock()
-
-
-def waited_share(clock: Clock) -> float:
-    """The share of its time that a clock took out because other processes had the core; 0 where it cannot tell."""
-    return float(getattr(clock, "waited", 0.0))
 
 
 @contextmanager
