@@ -9,7 +9,6 @@ import click
 from advisor.commands.options import big, input_option, json_option, model_argument, shape_text, table
 
 if TYPE_CHECKING:
-    from advisor.counting.crosscheck import CrossCheck
     from advisor.network import Network
 
 
@@ -36,7 +35,7 @@ def analyze(model: str, input_text: str | None, cross_check: bool) -> tuple[dict
 
         check = compare(network)
         document["cross_check"] = check.to_json()
-        text += "\n\n" + _cross_check_text(check)
+        text += "\n\n" + check.to_text()
     return document, text
 
 
@@ -100,7 +99,3 @@ def network_text(network: Network) -> str:
         lines.append(f"NOT COUNTED: {counted}")
     lines += [f"note: {note}" for note in network.notes]
     return "\n".join(lines)
-
-
-def _cross_check_text(check: CrossCheck) -> str:
-    return check.to_text()

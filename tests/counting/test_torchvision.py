@@ -48,6 +48,7 @@ def test_vit_b_16_counts_its_attention() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(not TABLE.exists(), reason=f"the table of measured counts is not here: {TABLE}")
 def test_every_network_of_the_table_agrees_exactly() -> None:
     with TABLE.open() as lines:
