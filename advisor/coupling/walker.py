@@ -15,7 +15,7 @@ from advisor.network import Layer, OpGraph, Shape
 
 # Position arrays of a parameter, one per axis of it: which index along that axis each element came from.
 Tracks = dict[str, tuple[Labels, ...]]
-_LARGEST_JOIN = 4_000_000
+_LARGEST_OUTER = 4096  # pairs of channels that are still worth a name each
 
 
 @dataclass(slots=True)
@@ -118,18 +118,21 @@ class Walker:
         if all(np.array_equal(arrays[0], other) for other in arrays[1:]):
             return arrays[0]
         shape = np.broadcast_shapes(*(array.shape for array in arrays))
-        if prod(shape) > _LARGEST_JOIN:
+        if prod(shape) > max(_LARGEST_OUTER, *(array.size for array in arrays)):
             for array in arrays:
                 self.freeze(array, "an outer product of channels")
             return self.hub(arrays).reshape((1,) * rank)
-        columns = np.stack([np.broadcast_to(array, shape).ravel() for array in arrays])
-        pairs, places = np.unique(columns, axis=1, return_inverse=True)
-        target = self.ties.new(pairs.shape[1])
-        for row, (_, own) in zip(pairs, operands, strict=True):
+        flat = [np.broadcast_to(array, shape).ravel() for array in arrays]
+        key = flat[0]
+        for other in flat[1:]:
+            key = np.unique(key, return_inverse=True)[1] * self.ties.count + other
+        _, first, places = np.unique(key, return_index=True, return_inverse=True)
+        target = self.ties.new(len(first))
+        for row, (_, own) in zip(flat, operands, strict=True):
             full = (1,) * (rank - len(own)) + tuple(own)
             # An operand without any of the labelled axes is spread over all channels, and ties none of them.
             tie = prod(shape) == 1 or any(n > 1 and m > 1 for n, m in zip(shape, full, strict=True))
-            self.edges(row, target, tie=tie)
+            self.edges(row[first], target, tie=tie)
         return target[places.reshape(shape)]
 
     # -- parameters --------------------------------------------------------------------------------------------------
