@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -42,6 +42,10 @@ class _Row:
     limit: float
     size: float
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.options.any() and not self.levels.any()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
@@ -71,6 +75,7 @@ class Program:
         time_limit: float,
         excluded: Sequence[Choice] = (),
         finer: float = 1.0,
+        levels: Sequence[Collection[int]] | None = None,
     ) -> Answer:
         """Runs HiGHS once.
 
@@ -81,37 +86,37 @@ class Program:
             time_limit: seconds.
             excluded: choices that must not come back.
             finer: scales the objective up, against the solver's absolute gap tolerance.
+            levels: per group the levels to choose from, all where None; the bound then holds for these alone.
         """
-        rows = [row for key, limit in limits.items() for row in self._limit_rows(key, limit)]
-        objective, constant, peaks = self._objective(minimise)
-        fixed = [row for row in rows if not row.options.any() and not row.levels.any()]
-        if any(row.limit < -1e-9 * row.size for row in fixed):
+        rows = [self._limit_row(key, limit) for key, limit in limits.items() if key != "peak_memory"]
+        if any(row.limit < -1e-9 * row.size for row in rows if row.is_empty):
             return Answer(status="infeasible", choice=None, bound=np.inf)
+        objective, constant = self._objective(minimise)
         scale = finer * _OBJECTIVE_SCALE / max(float(np.max(np.abs(objective), initial=0.0)), 1e-300)
-        extra = 1 if peaks else 0  # z: the peak to minimise
-        constraints = [LinearConstraint(_pad(self.structure, extra), self.sides, self.sides)]
-        if limited := [_scaled(row) for row in rows if row.options.any() or row.levels.any()]:
-            matrix = np.array([np.concatenate([r.options, r.levels]) for r in limited])
-            sides = np.array([r.limit for r in limited])
-            constraints.append(LinearConstraint(_pad(sparse.csr_array(matrix), extra), -np.inf, sides))
+        lower, upper = np.zeros(self.size), self._allowed(levels)
+        blocks: list[tuple[sparse.csr_array, Floats, Floats]] = [(self.structure, self.sides, self.sides)]
+        if limited := [_scaled(row) for row in rows if not row.is_empty]:
+            matrix = sparse.csr_array([np.concatenate([r.options, r.levels]) for r in limited])
+            blocks.append((matrix, np.full(len(limited), -np.inf), np.array([r.limit for r in limited])))
         if excluded:
-            matrix = np.array([self._chosen(choice) for choice in excluded])
-            most = len(self.table.layers) - 1
-            constraints.append(LinearConstraint(_pad(sparse.csr_array(matrix), extra), -np.inf, most))
-        if peaks:
-            unit = max(float(np.max(np.abs(objective), initial=0.0)), *(abs(r.limit) for r in peaks), 1.0) / _ROW_SCALE
-            matrix = np.array([np.concatenate([r.options, r.levels, [-unit]]) / unit for r in peaks])
-            constraints.append(LinearConstraint(sparse.csr_array(matrix), -np.inf, [r.limit / unit for r in peaks]))
-            objective, scale = np.append(np.zeros_like(objective), 1.0), 1.0 / unit
-        integral = np.append(np.ones(self.size), np.zeros(extra))
+            matrix = sparse.csr_array([self._chosen(choice) for choice in excluded])
+            most = np.full(len(excluded), len(self.table.layers) - 1.0)
+            blocks.append((matrix, np.full(len(excluded), -np.inf), most))
+        objective = objective * scale
+        if "peak_memory" in limits or minimise == "peak_memory":
+            rest, unit = self._peak_rows(limits.get("peak_memory"))
+            blocks += rest
+            # two more variables: the weights' memory w, at least 0, and the peak z
+            lower, upper = np.append(lower, [0.0, -np.inf]), np.append(upper, [np.inf, np.inf])
+            objective = np.append(objective, [0.0, 1.0 if minimise == "peak_memory" else 0.0])
+            if minimise == "peak_memory":
+                scale = 1.0 / unit
         result = _interruptibly(
             milp,
-            objective * (1.0 if peaks else scale),
-            integrality=integral,
-            bounds=Bounds(
-                np.append(np.zeros(self.size), [-np.inf] * extra), np.append(np.ones(self.size), [np.inf] * extra)
-            ),
-            constraints=constraints,
+            objective,
+            integrality=np.append(np.ones(self.size), np.zeros(len(lower) - self.size)),
+            bounds=Bounds(lower, upper),
+            constraints=[LinearConstraint(_pad(matrix, len(lower)), least, most) for matrix, least, most in blocks],
             options={"mip_rel_gap": gap, "time_limit": max(time_limit, 1e-3)},
         )
         if result.status == 2:
@@ -135,6 +140,14 @@ class Program:
                 best[layer], choice[layer] = value, option
         return choice
 
+    def _allowed(self, levels: Sequence[Collection[int]] | None) -> Floats:
+        """Upper bounds of options and levels: 1, or 0 for levels that are not to be chosen."""
+        upper = np.ones(self.size)
+        for start, group, allowed in zip(self.level_offsets, self.table.groups, levels or (), strict=False):
+            away = [level for level in range(len(group.levels)) if level not in allowed]
+            upper[len(self.layer_of) + start + np.array(away, dtype=np.int64)] = 0.0
+        return upper
+
     def _chosen(self, choice: Choice) -> Floats:
         return np.append((choice[self.layer_of] == self.option_of).astype(np.float64), np.zeros(self.level_offsets[-1]))
 
@@ -145,12 +158,32 @@ class Program:
         levels = [group.costs.get(key, np.zeros(len(group.levels))) for group in self.table.groups]
         return options, np.concatenate([*levels, np.zeros(0)]), self.table.constants.get(key, 0.0)
 
-    def _limit_rows(self, key: str, limit: float) -> list[_Row]:
-        if key != "peak_memory":
-            options, levels, constant = self._column(key)
-            return [self._row(options, levels, limit, constant)]
-        options, levels, constant = self._column("weight_memory")
-        return [self._row(options, levels + more, limit, constant + base) for base, more in self._peak_steps()]
+    def _limit_row(self, key: str, limit: float) -> _Row:
+        options, levels, constant = self._column(key)
+        return self._row(options, levels, limit, constant)
+
+    def _peak_rows(self, limit: float | None) -> tuple[list[tuple[sparse.csr_array, Floats, Floats]], float]:
+        """Rows over x, y, w and z: w is the weights' memory, z at least w and the activations of every step.
+
+        Without w each step would repeat the weights of all options, thousands of entries a row.
+        """
+        weights = self._limit_row("weight_memory", 0.0)
+        given = -weights.limit
+        steps = self._peak_steps()
+        each = np.array([more for _, more in steps]).reshape(len(steps), self.level_offsets[-1])
+        most = (weights.options, weights.levels, each)
+        unit = max(*(float(np.max(array, initial=0.0)) for array in most), 1.0) / _ROW_SCALE
+        total = np.concatenate([weights.options, weights.levels])[None, :] / unit
+        equal = sparse.hstack([sparse.csr_array(total), sparse.csr_array([[-1.0, 0.0]])], format="csr")
+        ones = np.ones((len(steps), 1))
+        none = sparse.csr_array((len(steps), len(self.layer_of)))
+        alive = sparse.hstack([none, sparse.csr_array(np.hstack([each / unit, ones, -ones]))], format="csr")
+        fixed = -(given + np.array([base for base, _ in steps])) / unit
+        rows = [(equal, np.zeros(1), np.zeros(1)), (alive, np.full(len(steps), -np.inf), fixed)]
+        if limit is not None:
+            place = sparse.csr_array(([1.0], ([0], [self.size + 1])), shape=(1, self.size + 2))
+            rows.append((place, np.full(1, -np.inf), np.array([limit / unit])))
+        return rows, unit
 
     def _row(self, options: Floats, levels: Floats, limit: float, constant: float) -> _Row:
         # One option per layer is chosen, so each layer's smallest cost is a constant: smaller numbers, finer tolerance.
@@ -173,18 +206,15 @@ class Program:
                 stay.append(step)
         return [(float(step[0]), step[1:]) for step in stay]
 
-    def _objective(self, minimise: str | None) -> tuple[Floats, float, list[_Row]]:
-        if minimise is None:
-            options = np.array(
-                [self.table.loss[layer][k] for layer, k in zip(self.layer_of, self.option_of, strict=True)]
-            )
-            levels = [g.loss if g.loss is not None else np.zeros(len(g.levels)) for g in self.table.groups]
-            return np.concatenate([options, *levels]), 0.0, []
+    def _objective(self, minimise: str | None) -> tuple[Floats, float]:
         if minimise == "peak_memory":
-            # weights + activations of a step ≤ z  ⇔  a·x + b·y − z ≤ −constant − base
-            return np.zeros(self.size), 0.0, self._limit_rows("peak_memory", 0.0)
-        options, shared, constant = self._column(minimise)
-        return np.concatenate([options, shared]), constant, []
+            return np.zeros(self.size), 0.0
+        if minimise is not None:
+            options, shared, constant = self._column(minimise)
+            return np.concatenate([options, shared]), constant
+        options = np.array([self.table.loss[layer][k] for layer, k in zip(self.layer_of, self.option_of, strict=True)])
+        levels = [g.loss if g.loss is not None else np.zeros(len(g.levels)) for g in self.table.groups]
+        return np.concatenate([options, *levels]), 0.0
 
 
 def build_program(table: CostTable, keys: Sequence[str], *, loss: bool = True) -> Program:
@@ -225,9 +255,9 @@ def _scaled(row: _Row) -> _Row:
 
 
 def _pad(matrix: sparse.csr_array, columns: int) -> sparse.csr_array:
-    if not columns:
-        return matrix
-    return sparse.hstack([matrix, sparse.csr_array((matrix.shape[0], columns))], format="csr")
+    """The same rows over `columns` variables."""
+    more = columns - matrix.shape[1]
+    return sparse.hstack([matrix, sparse.csr_array((matrix.shape[0], more))], format="csr") if more else matrix
 
 
 def _interruptibly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
