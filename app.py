@@ -27,7 +27,7 @@ VIEWS = ("Densities", "Layer graph", "Pareto front", "Layers", "Validation")
 
 
 def main() -> None:
-    st.set_page_config(page_title="Sparsity Advisor", page_icon="▦", layout="wide", initial_sidebar_state="expanded")
+    st.set_page_config(page_title="Sparsity Advisor", page_icon="▦", layout="wide", initial_sidebar_state="auto")
     st.html(STYLE)
     try:
         offer = offer_from(sys.argv[1:])
@@ -41,20 +41,13 @@ def main() -> None:
 
 
 def restore(offer: Offer) -> None:
-    """Once per session: what the address says becomes the state of the widgets."""
+    """Once per session: what the address says becomes what the widgets start with."""
     state = st.session_state
-    if "kept view" not in state:
+    if "restored" not in state:
         query = {key: st.query_params.get_all(key) for key in st.query_params}
-        choices, complaints = from_query(query, offer)
-        source, name = offer.split(choices.model)
+        state["restored"], state["complaints"] = from_query(query, offer)
         view = query.get("view", [""])[-1]
-        state.update({"kept view": view if view in VIEWS else VIEWS[0], "source": source, f"network {source}": name})
-        state.update({"input": choices.input_text, "profile": choices.profile, "patterns": list(choices.patterns)})
-        state.update({f"budget {key}": choices.budgets.get(key, "") for key in COSTS})
-        state.update({"sensitivity": choices.sensitivity, "ends": choices.include_ends})
-        state.update({"complaints": complaints, "restored": choices})
-    if "next profile" in state:  # one that was just measured; a widget's state is set before the widget is drawn
-        state["profile"] = state.pop("next profile")
+        state["kept view"] = view if view in VIEWS else VIEWS[0]
 
 
 def show(choices: Choices, offer: Offer, asked: bool) -> None:
@@ -157,12 +150,11 @@ def prove(plan: Plan) -> None:
 def views(network: Network, plan: Plan | None, choices: Choices, offer: Offer) -> None:
     """One view at a time, so that the page stays light."""
     names, key = (VIEWS, "view") if plan is not None else (VIEWS[1:4], "view before")
-    state = st.session_state
-    if state.get(key) not in names:  # also after a run that did not draw it, which makes Streamlit forget it
-        state[key] = state["kept view"] if state["kept view"] in names else names[0]
-    view = st.segmented_control("View", names, key=key, label_visibility="collapsed") or names[0]
+    kept = st.session_state["kept view"]
+    first = kept if kept in names else names[0]
+    view = st.segmented_control("View", names, default=first, key=key, label_visibility="collapsed") or first
     if plan is not None:
-        state["kept view"] = view
+        st.session_state["kept view"] = view
     if view == "Layers":
         st.dataframe(layer_rows(network, plan), width="stretch", height=520, hide_index=True, column_config=COLUMNS)
     elif view == "Layer graph":

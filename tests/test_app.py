@@ -72,7 +72,7 @@ def test_every_view_draws(start) -> None:
         if view == "Layers":
             assert page.dataframe[0].value["layer"].iloc[0] == "features.0"
         elif view == "Validation":
-            assert page.selectbox(key="data").value == "cluttered"
+            assert page.selectbox(key="data for cluttered").value == "cluttered"
         else:
             assert page.get("plotly_chart")
 
@@ -150,7 +150,7 @@ def test_a_file_given_at_start_is_offered(start, tmp_path: Path) -> None:
     page = start("--model", f"{path}:build")
     assert page.header[0].value == f"{path}:build"
     assert "192** MACs" in words(page)
-    assert "magnitude" in page.selectbox(key="sensitivity").options
+    assert "magnitude" in page.selectbox(key="sensitivity of 3").options
 
 
 def test_a_file_that_raises_is_one_line(start, tmp_path: Path) -> None:

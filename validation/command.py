@@ -179,6 +179,8 @@ def app(models: tuple[str, ...], host: str, port: int, arguments: tuple[str, ...
     _check_port(host, port)
     command = [sys.executable, "-m", "streamlit", "run", found.origin, "--server.address", host]
     command += ["--server.port", str(port), "--server.headless", "true", "--browser.gatherUsageStats", "false"]
+    command += ["--server.fileWatcherType", "none", "--client.toolbarMode", "minimal"]
+    command += ["--theme.primaryColor", "#0072b2"]  # the figures' blue
     command += ["--", *(word for model in models for word in ("--model", model)), *arguments]
     click.echo(f"page: http://{host}:{port}  (Ctrl-C ends it)", err=True)
     try:

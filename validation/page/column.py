@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +27,30 @@ from validation.page.offer import NO_PROFILE, USUAL, Offer
 
 def choose(offer: Offer) -> tuple[Choices, bool]:
     """Draws the choices; returns them, and whether the plan was asked for just now."""
+    restored: Choices = st.session_state["restored"]
     st.title("Sparsity Advisor", anchor=False)
-    model, text = choose_network(offer)
+    model, text = choose_network(offer, restored)
     section("Machine")
-    profile_name = choose_profile(offer)
+    profile_name = choose_profile(offer, restored)
     measure(model, text, offer)
     profile = offer.profile(profile_name)
     section("Budgets")
-    budgets = choose_budgets(profile)
+    budgets = choose_budgets(profile, restored)
     section("How")
-    patterns = st.multiselect("Patterns", selectable_patterns(), key="patterns", placeholder="none")
-    kinds = selectable_sensitivities(model, offer)
-    if st.session_state.get("sensitivity") not in kinds:
-        st.session_state["sensitivity"] = kinds[0]
-    sensitivity = st.selectbox(
-        "Sensitivity", kinds, key="sensitivity", help="How the loss of a missing connection is estimated."
+    patterns = st.multiselect(
+        "Patterns", selectable_patterns(), list(restored.patterns), key="patterns", placeholder="none"
     )
-    ends = st.checkbox("First convolution and classifier, too", key="ends", help="They stay dense otherwise.")
+    kinds = selectable_sensitivities(model, offer)
+    sensitivity = st.selectbox(
+        "Sensitivity",
+        kinds,
+        index_of(restored.sensitivity, kinds),
+        key=f"sensitivity of {len(kinds)}",
+        help="How the loss of a missing connection is estimated.",
+    )
+    ends = st.checkbox(
+        "First convolution and classifier, too", restored.include_ends, key="ends", help="They stay dense otherwise."
+    )
     choices = Choices(
         model=model,
         input_text=text,
@@ -64,28 +72,39 @@ def section(title: str) -> None:
     st.html(f'<div class="section">{title}</div>')
 
 
-def choose_network(offer: Offer) -> tuple[str, str]:
+def index_of(name: str, names: Sequence[str]) -> int:
+    """Where `name` stands; 0 where it does not. Widgets start from such an index, not from their session state:
+    a browser that loads slowly loses a state that was set before its widget was there."""
+    return names.index(name) if name in names else 0
+
+
+def choose_network(offer: Offer, restored: Choices) -> tuple[str, str]:
     """Returns the model as `load_model` takes it, and the input shape as typed."""
     section("Network")
-    source = st.segmented_control("Source", offer.sources, key="source", label_visibility="collapsed")
-    source = source or offer.sources[0]
-    names, key = offer.networks(source), f"network {source}"
-    if st.session_state.get(key) not in names:
-        st.session_state[key] = USUAL.get(source) if USUAL.get(source) in names else names[0]
-    name = st.selectbox("Network", names, key=key, label_visibility="collapsed")
-    text = st.text_input("Input shape", key="input", placeholder="its own, or such as 1x3x224x224").strip()
-    complain(input_problem(text))
-    return offer.spec(source, name), text
+    own, known = offer.split(restored.model)
+    source = st.segmented_control("Source", offer.sources, default=own, key="source", label_visibility="collapsed")
+    source = source or own
+    names = offer.networks(source)
+    first = index_of(known if source == own else USUAL.get(source, ""), names)
+    name = st.selectbox("Network", names, first, key=f"network {source}", label_visibility="collapsed")
+    text = st.text_input("Input shape", restored.input_text, key="input", placeholder="its own, or as 1x3x224x224")
+    complain(input_problem(text.strip()))
+    return offer.spec(source, name), text.strip()
 
 
-def choose_budgets(profile: Profile | None) -> dict[str, str]:
+def choose_budgets(profile: Profile | None, restored: Choices) -> dict[str, str]:
     """Returns cost → limit as typed, without those that were left empty or lack what they need."""
     budgets: dict[str, str] = {}
     columns = st.columns(2, gap="small")
     for position, cost in enumerate(COSTS):
         needs = cost_needs(cost, profile)
         typed = columns[position % 2].text_input(
-            cost_title(cost), key=f"budget {cost}", placeholder="no limit", disabled=bool(needs), help=needs or None
+            cost_title(cost),
+            restored.budgets.get(cost, ""),
+            key=f"budget {cost}",
+            placeholder="no limit",
+            disabled=bool(needs),
+            help=needs or None,
         )
         if typed.strip() and not needs:
             budgets[cost] = typed.strip()
@@ -100,14 +119,14 @@ def complain(problem: str) -> None:
         st.caption(f":red[{problem}]")
 
 
-def choose_profile(offer: Offer) -> str:
+def choose_profile(offer: Offer, restored: Choices) -> str:
     names = (NO_PROFILE, *offer.profile_names())
-    if st.session_state.get("profile") not in names:
-        st.session_state["profile"] = NO_PROFILE
+    measured = st.session_state.get("measured profile")  # makes a new widget that starts with it
     name: str = st.selectbox(
         "Profile",
         names,
-        key="profile",
+        index_of(measured or restored.profile, names),
+        key=f"profile after {measured}",
         label_visibility="collapsed",
         format_func=lambda held: Path(held).stem if held else "no profile: counts only, no times",
     )
@@ -147,7 +166,7 @@ def measure(model: str, input_text: str, offer: Offer) -> None:
 def watch_measurement(run: Any, out: Path) -> None:
     if run.state != "running":
         if run.state == "done":
-            st.session_state["next profile"] = str(out)
+            st.session_state["measured profile"] = str(out)
         st.rerun()
     progress = run.progress()
     st.progress(progress.share or 0.0, text=f"{progress.text}" + (f", {progress.left} left" if progress.left else ""))

@@ -41,7 +41,7 @@ def draw(figure: Any, key: str) -> None:
     st.plotly_chart(figure, theme=None, config=CONFIG, key=key, width="stretch")
 
 
-@st.fragment(run_every=0.5)
+@st.fragment(run_every=1.0)
 def wait(job: Any, words: str) -> None:
     """Says what is going on, and draws the page anew when it is over."""
     if job.state not in ("waiting", "running"):

@@ -31,9 +31,7 @@ def validate(network: Network, plan: Plan, choices: Choices, offer: Offer) -> No
         "Trains the dense network, the plan and its baselines alike for a short while, and times what comes out."
     )
     columns = st.columns([2, 1, 1, 3, 1], vertical_alignment="bottom")
-    if st.session_state.get("data") not in sets:
-        st.session_state["data"] = sets[0]
-    data = columns[0].selectbox("Data", sets, key="data")
+    data = columns[0].selectbox("Data", sets, key=f"data for {sets[0]}")
     epochs = columns[1].number_input("Epochs", 1, 1000, 2, key="epochs")
     seeds = columns[2].number_input("Seeds", 1, 20, 2, key="seeds")
     names = columns[3].multiselect("Baselines", BASELINES, list(BASELINES), key="baselines")
