@@ -30,7 +30,8 @@ class Findings:
     """All that a report is made of.
 
     Attributes:
-        predicted: plan → cost key → value, intervals beside it as `key_low` and `key_high`.
+        predicted: plan → cost key → value, intervals beside it as `key_low` and `key_high`, a time's
+            origin as `key_origin`.
         settings: how the runs were made; `command` repeats them.
         missing: baseline → why it is not there.
     """
@@ -41,7 +42,7 @@ class Findings:
     runs: Sequence[Mapping[str, Any]]
     counts: Mapping[str, Counts]
     timings: Timings | None
-    predicted: Mapping[str, Mapping[str, float]]
+    predicted: Mapping[str, Mapping[str, Any]]
     exchange: Exchange
     verdict: Verdict | None
     settings: Mapping[str, Any]

@@ -163,9 +163,13 @@ def _time(wish: Wish, network: Network, contestants: tuple[Contestant, ...]) -> 
         return None, (f"latency was not measured: {error}",)
 
 
-def predicted_costs(one: Contestant, wish: Wish, network: Network) -> tuple[dict[str, float], str]:
-    """Cost key → what the plan promises, with `key_low` and `key_high`; times from the profile given here."""
-    found: dict[str, float] = {}
+def predicted_costs(one: Contestant, wish: Wish, network: Network) -> tuple[dict[str, Any], str]:
+    """Cost key → what the plan promises, with `key_low`, `key_high` and `key_origin`; times from the profile given here.
+
+    Returns:
+        The costs, and why a time is missing ("" where none is).
+    """
+    found: dict[str, Any] = {}
     for key, line in wish.plan.costs.items() if one.plan is None else one.plan.costs.items():
         found[key] = line.dense if one.plan is None else line.plan
         if one.plan is not None and line.low is not None and line.high is not None:
@@ -180,6 +184,7 @@ def predicted_costs(one: Contestant, wish: Wish, network: Network) -> tuple[dict
         except ProfileError as error:
             return found, f"latency of {one.label} is not predicted: {error}"
         found |= {"latency": told.latency_ms, "latency_low": told.low_ms, "latency_high": told.high_ms}
+        found["latency_origin"] = told.origin
     return found, ""
 
 
