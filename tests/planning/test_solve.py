@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from advisor.errors import BudgetError
@@ -144,3 +144,34 @@ def test_stopped_early_is_never_called_optimal(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Program, "solve", lambda *_, **__: Answer(status="time limit", choice=None, bound=0.0))
     with pytest.raises(BudgetError, match=r"no plan found within 60 s; raise the time limit"):
         solve(table, {"params": 6.0})
+
+
+@settings(max_examples=20, deadline=None)
+@given(table=tied_tables(), part=st.floats(0.3, 1.0), blind=st.booleans())
+def test_out_of_time_with_width_groups_a_plan_near_one_factor_is_improved(
+    table: CostTable, part: float, blind: bool
+) -> None:
+    # The solver stops at once on the whole program, without a plan or with a poor one, and works on smaller ones.
+    limits = {"peak_memory": part * table.total("peak_memory", table.dense)}
+    best = brute_force(table, limits)
+    exact = Program.solve
+
+    def hurried(self: Program, limits: dict[str, float], *, levels: object = None, **more: object) -> Answer:
+        answer = exact(self, limits, levels=levels, **more)  # type: ignore[arg-type]
+        if levels is not None or more.get("minimise") or answer.choice is None:
+            return answer
+        return Answer(status="time limit", choice=None if blind else answer.choice, bound=0.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Program, "solve", hurried)
+        if best is None:
+            with pytest.raises(BudgetError, match=r"smallest reachable"):
+                solve(table, limits, gap=0.0)
+            return
+        try:
+            found = solve(table, limits, gap=0.0)
+        except BudgetError:
+            assume(False)  # no plan near one factor: said so, as it must
+    assert table.total("peak_memory", found.choice) <= limits["peak_memory"]
+    assert found.bound <= best <= found.objective
+    assert found.status == ("optimal" if found.gap <= 1e-6 else "time limit")
