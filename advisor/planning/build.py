@@ -91,6 +91,8 @@ def build_table(
             [times.latency_ms[layer.name] for layer in layers], times.rest_ms
         )
         notes += times.notes
+        if profile is not None and profile.origin != "measured":
+            notes += (f"the times of profile {profile.name!r} are {profile.origin}, not measured",)
     loss = losses(network, menu.options, sensitivity, exchange)
     table = CostTable(
         layers=tuple(layer.name for layer in layers),

@@ -11,7 +11,7 @@ from advisor.planning.budgets import cost_text
 from advisor.planning.program import build_program
 from advisor.planning.table import Choice, CostTable
 
-_SECONDS = 20.0
+_SECONDS = 10.0
 
 
 def smallest(table: CostTable, key: str, limits: Mapping[str, float] | None = None) -> tuple[float, Choice] | None:

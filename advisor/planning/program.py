@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +12,7 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from advisor.errors import AdvisorError
+from advisor.planning.interrupt import interruptibly
 from advisor.planning.reduce import undominated
 from advisor.planning.table import Choice, CostTable
 
@@ -111,7 +110,7 @@ class Program:
             objective = np.append(objective, [0.0, 1.0 if minimise == "peak_memory" else 0.0])
             if minimise == "peak_memory":
                 scale = 1.0 / unit
-        result = _interruptibly(
+        result = interruptibly(
             milp,
             objective,
             integrality=np.append(np.ones(self.size), np.zeros(len(lower) - self.size)),
@@ -258,20 +257,3 @@ def _pad(matrix: sparse.csr_array, columns: int) -> sparse.csr_array:
     """The same rows over `columns` variables."""
     more = columns - matrix.shape[1]
     return sparse.hstack([matrix, sparse.csr_array((matrix.shape[0], more))], format="csr") if more else matrix
-
-
-def _interruptibly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Calls a long C function so that Ctrl-C is heard at once: Python handles signals in its main thread alone."""
-    if threading.current_thread() is not threading.main_thread():
-        return function(*args, **kwargs)
-    outcome: Future[Any] = Future()
-
-    def call() -> None:
-        try:
-            outcome.set_result(function(*args, **kwargs))
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    # A daemon, so that an interrupted process ends without waiting for the solver.
-    threading.Thread(target=call, daemon=True).start()
-    return outcome.result()

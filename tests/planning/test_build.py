@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from torch import Tensor, nn
@@ -110,6 +112,11 @@ def test_a_time_needs_a_profile_of_the_right_settings(digits: Network, residual:
         built_for(digits, profile=profile, wanted=("latency", "training_latency"))
     with pytest.raises(ProfileError, match="holds no times"):
         built_for(digits, profile=load_profile("energy-45nm"), wanted=("latency",))
+
+
+def test_times_that_were_not_measured_are_marked(digits: Network) -> None:
+    built = built_for(digits, ("group",), profile=replace(timed(digits, ("group",)), origin="simulated"))
+    assert "the times of profile 'synthetic' are simulated, not measured" in built.notes
 
 
 def test_a_profile_without_times_gives_energy_alone(digits: Network) -> None:
