@@ -39,8 +39,9 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         if isinstance(error, OSError):
+            reason = error.strerror or str(error)
             raise AdvisorError(
-                f"cannot write {target}: {error.strerror or error}; free space or choose another place, then run it again"
+                f"cannot write {target}: {reason}; free space or choose another place, then run it again"
             ) from error
         raise
 
@@ -100,7 +101,8 @@ def parse_json(data: bytes, where: str, *, error: type[AdvisorError] = AdvisorEr
         raise error(f"{where}: not UTF-8 text at byte {failure.start}, expected JSON") from failure
     except json.JSONDecodeError as failure:
         raise error(
-            f"{where}: not JSON at line {failure.lineno}, column {failure.colno}: {failure.msg}; truncated or not this kind of file"
+            f"{where}: not JSON at line {failure.lineno}, column {failure.colno}: {failure.msg}; "
+            "truncated, or not this kind of file"
         ) from failure
     except (ValueError, RecursionError) as failure:
         reason = "nested too deeply" if isinstance(failure, RecursionError) else str(failure)[:200]
