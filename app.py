@@ -117,7 +117,7 @@ def prove(plan: Plan) -> None:
     info = figures.costs_vs_budgets_info(plan)
     limited = [bar for bar in info.bars if bar.budget is not None]
     tiles = (limited + [bar for bar in info.bars if bar.budget is None])[:4]
-    columns = st.columns(len(tiles) + 1, gap="small")
+    columns = st.container(key="tiles").columns(len(tiles) + 1, gap="small")
     for column, bar in zip(columns, tiles, strict=False):
         with column.container(border=True):
             st.metric(cost_title(bar.key), cost_text(bar.key, bar.plan))

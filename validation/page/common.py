@@ -10,9 +10,10 @@ from advisor.figures.theme import CONFIG
 from validation.page.jobs import Desk
 
 STYLE = """<style>
-[data-testid="stToolbar"], [data-testid="stDecoration"], [data-testid="stStatusWidget"], footer {display: none;}
+[data-testid="stToolbarActions"], [data-testid="stAppDeployButton"], [data-testid="stMainMenu"],
+[data-testid="stDecoration"], [data-testid="stStatusWidget"], footer {display: none;}
 [data-testid="stHeader"] {background: transparent; height: 2.2rem;}
-[data-testid="stMainBlockContainer"] {padding: 1.4rem 2rem 3rem; max-width: 1180px;}
+[data-testid="stMainBlockContainer"] {padding: 2.2rem 2rem 3rem; max-width: 1180px;}
 [data-testid="stSidebarHeader"] {height: 1.4rem; margin-bottom: 0;}
 [data-testid="stSidebarUserContent"] {padding-top: 0; padding-bottom: 0;}
 [data-testid="stSidebar"] [data-testid="stVerticalBlock"] {gap: .5rem;}
@@ -24,6 +25,9 @@ STYLE = """<style>
 [data-testid="stMetricLabel"] p {font-size: .8rem;}
 h1 {font-size: 1.5rem !important; padding: 0 !important;}
 [data-testid="stMain"] h2 {font-size: 1.25rem; padding: 0;}
+.st-key-tiles [data-testid="stVerticalBlock"] {gap: .2rem;}
+@media (max-width: 640px) {[data-testid="stMainBlockContainer"] {padding-top: 3rem !important;}
+  .st-key-tiles [data-testid="stColumn"] {min-width: calc(50% - 1rem);}}
 .st-key-act {position: sticky; bottom: 0; padding: .6rem 0 1rem; z-index: 9; background: inherit;}
 </style>"""
 
