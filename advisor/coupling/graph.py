@@ -25,7 +25,7 @@ _PASSES = frozenset({
     "clone", "contiguous", "detach", "alias", "dropout", "feature_dropout", "alpha_dropout", "native_dropout", "to",
     "_to_copy", "type_as", "float", "half", "bfloat16", "double", "lift_fresh", "lift_fresh_copy", "detach_copy",
     "alias_copy", "resolve_conj", "resolve_neg", "where", "masked_fill", "normalize", "zeros_like", "ones_like",
-    "full_like", "empty_like", "rand_like", "randn_like", "bernoulli", "copy", "fill", "zero", "real",
+    "expand_as", "full_like", "empty_like", "rand_like", "randn_like", "bernoulli", "copy", "fill", "zero", "real",
 })
 _SPLITS = frozenset({"split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk", "unbind"})
 _RESHAPES = frozenset({
@@ -153,7 +153,7 @@ def _move(walker: Walker, op: Op, name: str, a: Arguments, read: tuple[int, ...]
             walker.tables.append(labels.reshape(int(a["groups"]), -1))
         elif name in _RESHAPES:
             reshaped(walker, op, value, moved[0])
-    for other in read[1:]:
+    for other in read[1:] if name not in ("view_as", "reshape_as") else ():
         # Indices into places on a map: what they are computed from matters for all that is read.
         if other in walker.labels and moved is not None:
             walker.freeze(walker.labels[other], f"indices of {place(op)}")
@@ -161,6 +161,9 @@ def _move(walker: Walker, op: Op, name: str, a: Arguments, read: tuple[int, ...]
             walker.edges(moved[0].ravel(), target, tie=True)
             walker.edges(node, target, tie=False)
             moved = [target.reshape(moved[0].shape)] * len(moved)
+    if name in ("expand", "broadcast_to"):
+        before = walker.spread.get(value, walker.shape(value))
+        walker.spread[op.outputs[0]] = (1,) * (len(shapes[0]) - len(before)) + before
     _place(walker, op, moved)
 
 

@@ -142,7 +142,7 @@ def _moved(a: Arguments, labels: Labels, before: Shape, after: Sequence[Shape]) 
     return [np.moveaxis(labels, a["source"], a["destination"])]
 
 
-@moves("expand", "expand_as", "broadcast_to", "expand_copy")
+@moves("expand", "broadcast_to", "expand_copy")
 def _expanded(a: Arguments, labels: Labels, before: Shape, after: Sequence[Shape]) -> list[Labels]:
     return [lift(labels, len(after[0]))]
 

@@ -54,7 +54,8 @@ def mixed(walker: Walker, op: Op, reason: str | None = None) -> None:
 def elementwise(walker: Walker, op: Op, values: Sequence[int]) -> None:
     """All operands meet element by element; constants and parameters among them follow the channels."""
     moving = [v for v in values if v not in walker.statics]
-    labels = walker.join([(walker.activation(v), walker.shape(v)) for v in moving])
+    # What was expanded broadcasts, as it would have done by itself.
+    labels = walker.join([(walker.activation(v), walker.spread.get(v, walker.shape(v))) for v in moving])
     for v in values:
         if v in walker.statics:
             walker.align(v, labels, f"a constant of fixed size meets the channels in {place(op)}")

@@ -38,6 +38,7 @@ class Walker:
         self.statics: dict[int, Static] = {}
         self.steps: list[Edges | LayerUse] = []
         self.sources: list[Nodes] = []
+        self.spread: dict[int, Shape] = {}  # Value that was expanded → its shape before, with leading ones
         self.cuts: list[Cut] = []
         self.frozen: list[tuple[Nodes, str]] = []
         self.pieces: list[tuple[list[Nodes], bool]] = []  # (pieces of one axis, must they stay equally large?)

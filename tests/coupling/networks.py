@@ -152,6 +152,32 @@ class Pixels(nn.Module):
         return self.b(F.pixel_shuffle(self.a(x), 2).relu())
 
 
+class Branching(nn.Module):
+    """Control flow that depends on the data: such a network is recorded, not exported."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 16), nn.Linear(16, 16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).relu_()
+        if float(x.sum()) >= 0:
+            x = x + self.b(x).relu_()
+        return self.c(x)
+
+
+class Spread(nn.Module):
+    """A gate of one channel, spread over all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.gate, self.b = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 1, 1), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x).relu()
+        return self.b(x * self.gate(x).expand_as(x))
+
+
 class HardSlice(nn.Module):
     """Runs with 16 of 32 channels, but then `right` would be empty and `left` everything: only a walk can tell."""
 
@@ -180,6 +206,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "excite": (Excite, IMAGE),
     "transposed": (Transposed, IMAGE),
     "pixels": (Pixels, IMAGE),
+    "branching": (Branching, (2, 6)),
+    "spread": (Spread, IMAGE),
     "hard slice": (HardSlice, IMAGE),
 }
 
