@@ -153,7 +153,7 @@ def _text(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command()
 @click.option("--model", "models", multiple=True, metavar="SPEC", help="A network of yours to offer; may be repeated.")
 @click.option("--host", default=LOCAL, show_default=True, metavar="ADDRESS", help="Address to listen on.")
 @click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))

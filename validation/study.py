@@ -164,7 +164,7 @@ def _time(wish: Wish, network: Network, contestants: tuple[Contestant, ...]) -> 
 
 
 def predicted_costs(one: Contestant, wish: Wish, network: Network) -> tuple[dict[str, Any], str]:
-    """Cost key → what the plan promises, with `key_low`, `key_high` and `key_origin`; times from the profile given here.
+    """Cost key → what the plan promises, with `key_low`, `key_high`, `key_origin`; times from the profile given.
 
     Returns:
         The costs, and why a time is missing ("" where none is).
