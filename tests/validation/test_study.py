@@ -269,15 +269,16 @@ def test_interrupt_keeps_what_is_there_and_says_how_to_go_on(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_plans_can_be_told_apart_on_the_demo(tmp_path: Path) -> None:
-    """The demo's network learns the cluttered digits; dense beats what keeps a thirtieth (about two minutes)."""
+    """The demo's network learns the cluttered digits; dense beats what keeps little (a minute on two cores)."""
     import advisor
     from advisor.commands.network import open_network
 
     network = open_network("zoo:digits_cnn", None, device="cpu")
     plan = advisor.plan(network, budgets={"macs": "6%"}, patterns=["channel"])
-    wish = Wish(model="zoo:digits_cnn", plan=plan, out=tmp_path, epochs=4, seeds=1, baselines=())
+    wish = Wish(model="zoo:digits_cnn", plan=plan, out=tmp_path, epochs=4, seeds=1, baselines=(), train_size=3200)
     torch.set_num_threads(os.cpu_count() or 1)
     dense, thinned = validate(wish, shown=False)["summary"]
-    assert dense["mean"] > 0.88
-    assert 0.5 < thinned["mean"] < dense["mean"] - 0.03
+    assert dense["mean"] > 0.8
+    assert 0.3 < thinned["mean"] < dense["mean"] - 0.03
