@@ -150,16 +150,15 @@ def measure(model: str, input_text: str, offer: Offer) -> None:
         seconds = st.number_input("Seconds to spend", 10, 36_000, 120, step=30, key="measure seconds")
         go = st.button("Measure", width="stretch", disabled=bool(input_problem(input_text)))
         run, out = work.measurement(desk(), model, input_text, offer, seconds=int(seconds), training=training, start=go)
-        if run is None:
-            st.caption("Times every distinct layer of this network under every pattern on this page's CPU.")
-        elif run.state == "failed":
-            st.error(run.error)
-        elif run.state == "stopped":
-            st.caption("Stopped. Measure goes on from there.")
-        elif run.state == "done":
-            st.caption(f":green[Measured:] {out.stem}")
-    if run is not None and run.state == "running":
+        st.caption("Times every distinct layer of this network under every pattern on this page's CPU.")
+    if run is None:
+        return
+    if run.state == "running":
         watch_measurement(run, out)
+    elif run.state == "failed":
+        st.error(run.error)
+    else:
+        st.caption(f":green[Measured:] {out.stem}" if run.state == "done" else "Stopped. Measure goes on from there.")
 
 
 @st.fragment(run_every=1.0)

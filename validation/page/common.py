@@ -28,7 +28,8 @@ h1 {font-size: 1.5rem !important; padding: 0 !important;}
 .st-key-tiles [data-testid="stVerticalBlock"] {gap: .2rem;}
 @media (max-width: 640px) {[data-testid="stMainBlockContainer"] {padding-top: 3rem !important;}
   .st-key-tiles [data-testid="stColumn"] {min-width: calc(50% - 1rem);}}
-.st-key-act {position: sticky; bottom: 0; padding: .6rem 0 1rem; z-index: 9; background: inherit;}
+[data-testid="stLayoutWrapper"]:has(> .st-key-act) {position: sticky; bottom: 0; z-index: 9;
+  padding: .5rem 0 .9rem; backdrop-filter: blur(14px);}
 </style>"""
 
 
