@@ -12,6 +12,7 @@ import torch
 
 from advisor.errors import AdvisorError, DeviceError, ProfileError
 from advisor.models import load_model
+from advisor.planning.budgets import cost_text
 from advisor.trace import analyze
 from validation.contestants import Contestant, builder, check_kinds, check_network, line_up
 from validation.data import Request, load_data, suited
@@ -204,12 +205,15 @@ def _judge(
         rates = exchange({label: losses_by_pattern(network, plan) for label, plan in thinned.items()}, accuracies)
     except AdvisorError as error:  # a sensitivity that cannot be asked again here
         rates = Exchange(notes=(f"no exchange rates: {error}",))
+    over = {label: found for label, plan in thinned.items() if (found := over_budget(plan))}
+    fair = {label: way_of(plan) for label, plan in thinned.items() if label not in over}
     predicted = {}
     said = list(notes)
     for one in study.contestants:
         predicted[one.label], note = predicted_costs(one, wish, network)
         said += [note] if note else []
         said += [f"{one.label}: {text}" for text in counts[one.label].notes]
+        said += [f"{one.label} is over a budget: {text}" for text in over.get(one.label, ())]
     said += [f"{run['plan']}, seed {run['seed']} failed: {run['problem']}" for run in runs if run["problem"]]
     settings = study.settings() | {
         "seeds": list(study.seeds),
@@ -226,11 +230,21 @@ def _judge(
         timings=timings,
         predicted=predicted,
         exchange=rates,
-        verdict=verdict({label: way_of(plan) for label, plan in thinned.items()}, accuracies, at=_size(wish, network)),
+        verdict=verdict(fair, accuracies, at=_size(wish, network)),
         settings=settings,
         command=wish.command,
         missing=missing,
         notes=tuple(dict.fromkeys(said)),
+    )
+
+
+def over_budget(plan: Plan) -> tuple[str, ...]:
+    """What a plan takes over its own budgets, in words: a baseline without a faster kernel cannot meet a time."""
+    return tuple(
+        f"{key.replace('_', ' ')} {cost_text(key, line.plan)} of {cost_text(key, line.budget)} allowed; "
+        "it runs at the plan's arithmetic, and does not count in the verdict"
+        for key, line in plan.costs.items()
+        if line.budget is not None and line.plan > line.budget
     )
 
 

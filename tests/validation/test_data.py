@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_the_input_names_its_data_set(shape: tuple[int, int, int], name: str) ->
 
 MISTAKES = [
     ("clutered", SMALL, "did you mean 'cluttered'"),
-    ("cluttered", Request(shape=(3, 40, 40)), "has 1 channel, the network takes 3"),
+    ("cifar10", Request(shape=(1, 32, 32)), "has 3 channels, the network takes 1"),
     ("cluttered", Request(shape=(1, 20, 20)), "28 pixels or more, the network takes 20x20"),
     ("cluttered", Request(shape=(1, 40, 30)), "square"),
     ("mnist5k", Request(shape=(1, 40, 40)), "images of 28x28, the network takes 40x40"),
@@ -185,3 +186,15 @@ def test_two_sets_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="mnist5k"):
         register_data("mnist5k", channels=1, classes=10, size=28)(lambda request: None)  # type: ignore[arg-type, return-value]
     assert before == DATA
+
+
+def test_grey_images_serve_a_network_of_colours() -> None:
+    request = Request(shape=(3, 32, 32), train_size=8, test_size=4)
+    colours, grey = load_data("cluttered", request), load_data("cluttered", replace(request, shape=(1, 32, 32)))
+    assert colours.shape == (3, 32, 32)
+    rows = torch.tensor([5, 0])
+    pixels, labels = colours.train.batch(rows)
+    single, same = grey.train.batch(rows)
+    assert torch.equal(pixels, single.repeat(1, 3, 1, 1))
+    assert torch.equal(labels, same)
+    assert any("grey" in note for note in colours.notes)

@@ -52,6 +52,24 @@ class InMemory:
         return pixels, self.labels[indices]
 
 
+class Grey:
+    """Grey images for a network that takes colours: its one channel stands in each of theirs."""
+
+    def __init__(self, images: Images, channels: int) -> None:
+        self._images, self._channels = images, channels
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self._channels, *self._images.shape[1:])
+
+    def batch(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pixels, labels = self._images.batch(indices)
+        return pixels.expand(-1, self._channels, -1, -1), labels
+
+
 def normalised(
     train: tuple[torch.Tensor, torch.Tensor], test: tuple[torch.Tensor, torch.Tensor]
 ) -> tuple[InMemory, InMemory]:

@@ -54,7 +54,7 @@ def _found(name: str, folder: Path, download: bool, load: Callable[[], Any]) -> 
             ) from error
         raise DataError(
             f"data set {name!r} is not in {folder}: {reason}; add --download to fetch it, or put torchvision's files "
-            "for it there (--data-dir names another folder)"
+            "for it there (--data-dir names another folder), or try --data cluttered, which needs no download"
         ) from error
 
 
@@ -133,7 +133,7 @@ def imagenet(request: Request) -> DataSet:
         what = "cannot be downloaded (its licence asks for an account)" if request.download else "needs a folder"
         raise DataError(
             f"data set 'imagenet' {what}; pass --data-dir FOLDER with pictures as FOLDER/train/CLASS/*.jpg "
-            "and FOLDER/val/CLASS/*.jpg"
+            "and FOLDER/val/CLASS/*.jpg, or try --data cluttered, which needs no download"
         )
     sources, parts = {}, {}
     for part, asked in (("train", request.train_size), ("val", request.test_size)):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from advisor.errors import DataError, unknown
 from advisor.network import Shape
-from validation.data.images import Images
+from validation.data.images import Grey, Images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +124,7 @@ def suited(shape: tuple[int, int, int]) -> str:
 
 
 def load_data(name: str, request: Request) -> DataSet:
-    """Loads a data set for a network, after checking that they fit.
+    """Loads a data set for a network, after checking that they fit. Grey images also serve a network of colours.
 
     Raises:
         DataError: unknown name, images of another shape than the network takes, more images asked than there are,
@@ -134,7 +134,8 @@ def load_data(name: str, request: Request) -> DataSet:
         raise DataError(unknown("data set", name, DATA))
     entry = DATA[name]
     channels, height, width = request.shape
-    if channels != entry.channels:
+    grey = entry.channels == 1 and channels > 1
+    if channels != entry.channels and not grey:
         raise DataError(
             f"data set {name!r} has {entry.channels} channel{'s' if entry.channels > 1 else ''}, the network takes "
             f"{channels}; choose other data with --data, or make the plan with --input 1x{entry.channels}xHxW"
@@ -155,4 +156,12 @@ def load_data(name: str, request: Request) -> DataSet:
     ):
         if asked is not None and there is not None and asked > there:
             raise DataError(f"data set {name!r} has {there} {what} images, got --{what}-size {asked}; ask for fewer")
-    return entry.load(request)
+    if not grey:
+        return entry.load(request)
+    found = entry.load(replace(request, shape=(1, height, width)))
+    return replace(
+        found,
+        train=Grey(found.train, channels),
+        test=Grey(found.test, channels),
+        notes=(*found.notes, f"{name} is grey: its one channel stands in all {channels} of the network's"),
+    )
