@@ -120,9 +120,9 @@ def prove(plan: Plan) -> None:
     columns = st.container(key="tiles").columns(len(tiles) + 1, gap="small")
     for column, bar in zip(columns, tiles, strict=False):
         with column.container(border=True):
-            st.metric(cost_title(bar.key), cost_text(bar.key, bar.plan))
-            limit = f" · {'✓' if bar.met else ':red[✗]'} {cost_text(bar.key, bar.budget)}" if bar.budget else ""
-            st.caption(f"{percent(bar.share(bar.plan))} of dense{limit}")
+            limit = f" {'✓' if bar.met else ':red[✗]'} ≤ {cost_text(bar.key, bar.budget)}" if bar.budget else ""
+            st.metric(cost_title(bar.key) + limit, cost_text(bar.key, bar.plan))
+            st.caption(f"{percent(bar.share(bar.plan))} of dense")
     with columns[-1].container(border=True):
         st.metric("Proven gap", gap_text(plan.gap))
         st.caption(f"{plan.status}, {plan.solve_seconds:.2f} s")
