@@ -162,6 +162,7 @@ class Desk:
         self._kept = kept
         self._held: OrderedDict[Hashable, Job | Command] = OrderedDict()
         self._lock = threading.Lock()
+        self.notes: dict[Hashable, Any] = {}  # small things to find again after a refresh
 
     def find(self, key: Hashable) -> Any:
         """The Job or Command under this key, or None."""

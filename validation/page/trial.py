@@ -31,12 +31,16 @@ def validate(network: Network, plan: Plan, choices: Choices, offer: Offer) -> No
         "Trains the dense network, the plan and its baselines alike for a short while, and times what comes out."
     )
     columns = st.columns([2, 1, 1, 3, 1], vertical_alignment="bottom")
-    data = columns[0].selectbox("Data", sets, key=f"data for {sets[0]}")
-    epochs = columns[1].number_input("Epochs", 1, 1000, 2, key="epochs")
-    seeds = columns[2].number_input("Seeds", 1, 20, 2, key="seeds")
-    names = columns[3].multiselect("Baselines", BASELINES, list(BASELINES), key="baselines")
+    # What was last started for these choices, so that a refresh finds it running.
+    last = desk().notes.get(("validation", choices.question), (sets[0], 2, 2, BASELINES))
+    data = columns[0].selectbox("Data", sets, sets.index(last[0]), key=f"data for {sets[0]}")
+    epochs = columns[1].number_input("Epochs", 1, 1000, last[1], key="epochs")
+    seeds = columns[2].number_input("Seeds", 1, 20, last[2], key="seeds")
+    names = columns[3].multiselect("Baselines", BASELINES, list(last[3]), key="baselines")
     start = columns[4].button("Start", type="primary", width="stretch")
     download = not work.is_local(data) and st.checkbox("Download the data where it is missing", key="download")
+    if start:
+        desk().notes["validation", choices.question] = (data, int(epochs), int(seeds), tuple(names))
     run, folder = work.validation(
         desk(), choices, plan, offer,
         data=data, epochs=int(epochs), seeds=int(seeds), baselines=tuple(names), download=download, start=start,
