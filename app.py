@@ -69,11 +69,11 @@ def show(choices: Choices, offer: Offer, asked: bool) -> None:
     if asked:
         st.session_state["shown"] = choices
         work.plan_job(desk(), choices, network, offer)
-    planned = desk().find(work.plan_key(choices))
+    planned = desk().find(work.plan_key(choices, offer))
     shown = choices
     earlier: Choices | None = st.session_state.get("shown")
     if planned is None and earlier is not None and earlier.of_network == choices.of_network:
-        planned, shown = desk().find(work.plan_key(earlier)), earlier
+        planned, shown = desk().find(work.plan_key(earlier, offer)), earlier
         if planned is not None:
             st.info(
                 "The choices have changed since this plan. Press **Plan** for a new one.", icon=":material/history:"

@@ -171,10 +171,10 @@ def test_a_finished_validation_is_shown(start, tmp_path: Path) -> None:
     assert not page.dataframe
     question = page.session_state["restored"].question
     folder = offer_from(["--home", str(tmp_path)]).folder(
-        "validations", question, "cluttered", 2, 2, ("uniform", "erk", "width")
+        "validations", question, 0, "cluttered", 2, 2, ("uniform", "erk", "width")
     )
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(samples.report() | {"verdict": {"text": "width wins here"}}))
     settled(page)
-    assert page.success[0].value == "width wins here"
+    assert page.info[0].value == "width wins here"
     assert list(page.dataframe[0].value["plan"]) == ["dense", "plan", "diverged"]

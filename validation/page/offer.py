@@ -88,6 +88,11 @@ class Offer:
             raise ProfileError(f"profile {name!r} is none of this page's; start the page with --profile {name}")
         return load_profile(name)
 
+    def stamp(self, name: str) -> int:
+        """Changes when the profile's file does: a profile measured again answers anew."""
+        path = Path(name)
+        return path.stat().st_mtime_ns if name and path.is_file() else 0
+
     def folder(self, kind: str, *question: object) -> Path:
         """The folder of one piece of long work: the same question finds it again after a restart."""
         digest = hashlib.sha256(repr(question).encode()).hexdigest()[:12]

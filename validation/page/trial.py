@@ -74,7 +74,7 @@ def receipt(seen: Watch, folder: Path) -> None:
     """What came out, beside what was promised."""
     report = seen.report or {}
     if verdict := (report.get("verdict") or {}).get("text"):
-        st.success(verdict)
+        st.info(verdict)
     middle, _ = st.columns([1, 3])
     cost = middle.selectbox("Against", seen.costs, format_func=cost_title, key="report cost")
     left, right = st.columns(2, gap="medium")

@@ -34,8 +34,8 @@ def network_job(desk: Desk, choices: Choices) -> Job:
     return desk.job(("network", choices.of_network), work)
 
 
-def plan_key(choices: Choices) -> tuple[object, ...]:
-    return ("plan", choices.question)
+def plan_key(choices: Choices, offer: Offer) -> tuple[object, ...]:
+    return ("plan", choices.question, offer.stamp(choices.profile))
 
 
 def plan_job(desk: Desk, choices: Choices, network: Network, offer: Offer) -> Job:
@@ -51,7 +51,7 @@ def plan_job(desk: Desk, choices: Choices, network: Network, offer: Offer) -> Jo
             include_ends=choices.include_ends,
         )
 
-    return desk.again(plan_key(choices), work)
+    return desk.again(plan_key(choices, offer), work)
 
 
 def front_job(desk: Desk, choices: Choices, network: Network, offer: Offer, cost: str) -> Job:
@@ -68,7 +68,9 @@ def front_job(desk: Desk, choices: Choices, network: Network, offer: Offer, cost
             include_ends=choices.include_ends,
         )
 
-    return desk.job(("front", cost, (*choices.question[:-3], *choices.question[-2:])), work)
+    return desk.job(
+        ("front", cost, offer.stamp(choices.profile), (*choices.question[:-3], *choices.question[-2:])), work
+    )
 
 
 def measurement(
@@ -124,7 +126,7 @@ def validation(
     start: bool,
 ) -> tuple[Command | None, Path]:
     """Training the plan beside its alternatives, and the folder with the report."""
-    question = (choices.question, data, epochs, seeds, baselines)
+    question = (choices.question, offer.stamp(choices.profile), data, epochs, seeds, baselines)
     folder = offer.folder("validations", *question)
     key = ("validate", question)
     if start:

@@ -1,5 +1,6 @@
 """What the page offers, and what it refuses whoever asks."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,11 @@ def test_wrong_arguments_are_one_line(arguments: list[str]) -> None:
 def test_home_follows_the_desktop_convention(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_home() == tmp_path / "sparsity-advisor"
+
+
+def test_a_profile_measured_again_is_another(tmp_path: Path) -> None:
+    offer, path = offer_from([]), tmp_path / "p.json"
+    assert offer.stamp("") == offer.stamp("energy-45nm") == offer.stamp(str(path)) == 0
+    path.write_text("{}")
+    os.utime(path, ns=(1, 1))
+    assert offer.stamp(str(path)) == 1
