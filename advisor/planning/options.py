@@ -40,26 +40,38 @@ def menu(
 ) -> Menu:
     """Everything that a plan may choose from.
 
+    Without `include_ends` the first image convolution and the classifier stay dense, so the channels between them and
+    their neighbours keep their number. Width alone is the depth multiplier, which scales every layer (Changpinyo et
+    al. 2017, 3.1): there the inner sides of the ends narrow with their neighbours.
+
     Raises:
         PatternError: an unknown pattern or rounding.
         PlanError: the network has no layer that could be thinned out.
     """
-    from advisor.patterns.candidates import candidates
+    from advisor.patterns.candidates import candidates, end_layers
 
     names = checked_patterns(patterns)
     if not network.sparsifiable:
         raise PlanError(f"network {network.name!r} has no convolution or linear layer, so there is nothing to plan")
-    found = candidates(
-        network, tuple(name for name in names if name not in ("width", "dense")), include_ends=include_ends
-    )
+    sparse = tuple(name for name in names if name not in ("width", "dense"))
+    found = candidates(network, sparse, include_ends=include_ends)
+    ends = frozenset(end_layers(network)) if sparse and not include_ends else frozenset()
     masked = {layer.name: tuple(found.get(layer.name, (DENSE,))) for layer in network.sparsifiable}
-    return with_width(network, masked, rounding=rounding, levels=levels if "width" in names else ())
+    return with_width(network, masked, rounding=rounding, levels=levels if "width" in names else (), dense=ends)
 
 
 def with_width(
-    network: Network, masked: Mapping[str, tuple[Option, ...]], *, rounding: str, levels: Sequence[float]
+    network: Network,
+    masked: Mapping[str, tuple[Option, ...]],
+    *,
+    rounding: str,
+    levels: Sequence[float],
+    dense: frozenset[str] = frozenset(),
 ) -> Menu:
-    """`masked` options and, where `levels` are given, every pair of levels of the width groups beside each layer."""
+    """`masked` options and, where `levels` are given, every pair of levels of the width groups beside each layer.
+
+    Layers in `dense` get no pairs: they hold the groups beside them at full width.
+    """
     if rounding not in ("ceil", "multiple8"):
         raise PatternError(unknown("rounding", rounding, ("ceil", "multiple8")))
     if not levels:
@@ -73,7 +85,7 @@ def with_width(
     requires: dict[str, tuple[Requirement, ...]] = {name: ((),) * len(choices) for name, choices in masked.items()}
     for name, layer in sides.items():
         groups = (layer.inputs, layer.outputs)
-        pairs = {(a, b): option for (a, b), option in layer.options.items() if (a, b) != (0, 0)}
+        pairs = {(a, b): option for (a, b), option in layer.options.items() if (a, b) != (0, 0) and name not in dense}
         at_full: Requirement = _needs(groups, (0, 0))
         options[name] = (*masked[name], *pairs.values())
         requires[name] = (*((at_full,) * len(masked[name])), *(_needs(groups, pair) for pair in pairs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,3 +199,15 @@ def test_a_network_without_weights_has_nothing_to_plan() -> None:
     network = advisor.analyze(nn.Sequential(nn.ReLU()), (1, 4))
     with pytest.raises(PlanError, match="has no convolution or linear layer"):
         advisor.plan(network, budgets={"macs": "50%"})
+
+
+def test_the_ends_stay_dense_unless_asked_or_width_is_alone(digits: Network) -> None:
+    def patterns(**given: Any) -> list[str]:
+        return [layer.pattern for layer in advisor.plan(digits, budgets={"macs": "20%"}, **given).layers]
+
+    ends = patterns()
+    assert ends[0] == ends[-1] == "dense"
+    assert any(name != "dense" for name in ends[1:-1])
+    alone = patterns(patterns=["width"])  # the depth multiplier scales every layer
+    assert alone[0] == alone[-1] == "width"
+    with pytest.raises(BudgetError, match="smallest reachable"):
