@@ -13,6 +13,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from tabulate import tabulate
 
@@ -43,8 +44,14 @@ def rows_of(model: str, arguments: argparse.Namespace) -> list[list[str]]:
     network = open_network(model, None, device="cpu")
     sets: list[tuple[str, ...]] = [tuple(item.split("+")) for item in arguments.patterns.split(",")]
     every = tuple(dict.fromkeys(name for names in sets for name in names))
+    out = arguments.out / f"{model.rpartition(':')[2]}.json" if arguments.out else None
     profile = advisor.measure(
-        network, threads=arguments.threads, batch=arguments.batch, budget_seconds=arguments.seconds, patterns=every
+        network,
+        threads=arguments.threads,
+        batch=arguments.batch,
+        budget_seconds=arguments.seconds,
+        patterns=every,
+        out=out,
     )
     error = profile.error or {}
     print(
@@ -91,6 +98,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--patterns", default="group,width,group+width", help="a plan for each, separated by commas")
     parser.add_argument("--budget", default="60%", help="latency of the plans")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=None, help="a folder that keeps the profiles")
     parser.add_argument("--batch", type=int, default=None)
     arguments = parser.parse_args(words)
     rows: list[list[str]] = []
