@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--threads", default=1, type=int, help="CPU threads of the network that is timed")
     parser.add_argument("--profile-seconds", default=60, type=float)
     parser.add_argument("--epochs", default=4, type=int)
-    parser.add_argument("--seeds", default=2, type=int)
+    parser.add_argument("--seeds", default=3, type=int)
     parser.add_argument("--train-size", default=8000, type=int)
     parser.add_argument("--test-size", default=2000, type=int)
     given = parser.parse_args()
