@@ -17,8 +17,9 @@ from advisor.patterns.option import Option
 
 # A gathered product of grouped convolutions wins from 16 outputs per block up and grows with the block (3x3 at
 # d=0.25 on one AVX2 core against dense: 1.2x for 8, 2.1x for 16, 2.5x for 32, 2.7x for 64), so smaller ones are
-# legal and not offered.
+# offered only where none of these divides the outputs (24, 40, 72), and legal everywhere.
 BLOCKS = (16, 32, 64)
+SMALL_BLOCKS = (8, 4)
 
 
 @register
@@ -46,7 +47,10 @@ class Group(Pattern):
         return reads_many(layer)
 
     def _choices(self, layer: Layer, density: float) -> tuple[Mapping[str, Any], ...]:
-        return tuple({"block": block} for block in BLOCKS)
+        outputs = layer.out_channels // layer.groups
+        fitting = [block for block in BLOCKS if outputs % block == 0]
+        fitting = fitting or [block for block in SMALL_BLOCKS if outputs % block == 0][:1]
+        return tuple({"block": block} for block in fitting)
 
     def _kept(self, layer: Layer, option: Option) -> int:
         return layer.out_channels * kept_of(option.density, inputs_of(layer)) * taps_of(layer)

@@ -191,3 +191,9 @@ def test_a_mask_shares_no_memory_with_the_connections(name):
     mask = pattern(name).mask(one, option(name, 0.5), connections=units)
     mask[:] = False
     assert units.sum() == 8
+
+
+@pytest.mark.parametrize(("outputs", "blocks"), [(64, {16, 32, 64}), (48, {16}), (24, {8}), (20, {4}), (10, set())])
+def test_small_blocks_are_offered_only_where_no_large_one_fits(outputs: int, blocks: set[int]):
+    offered = pattern("group").options(layer("conv2d", outputs, 32, (3, 3)))
+    assert {chosen.parameters["block"] for chosen in offered} == blocks
