@@ -17,7 +17,7 @@ from advisor.patterns.option import Option
 
 # A gathered product of grouped convolutions wins from 16 outputs per block up and grows with the block (3x3 at
 # d=0.25 on one AVX2 core against dense: 1.2x for 8, 2.1x for 16, 2.5x for 32, 2.7x for 64), so smaller ones are
-# offered only where none of these divides the outputs (24, 40, 72), and legal everywhere.
+# offered only where none of these fits, and legal everywhere.
 BLOCKS = (16, 32, 64)
 SMALL_BLOCKS = (8, 4)
 
@@ -47,10 +47,17 @@ class Group(Pattern):
         return reads_many(layer)
 
     def _choices(self, layer: Layer, density: float) -> tuple[Mapping[str, Any], ...]:
-        outputs = layer.out_channels // layer.groups
-        fitting = [block for block in BLOCKS if outputs % block == 0]
-        fitting = fitting or [block for block in SMALL_BLOCKS if outputs % block == 0][:1]
+        fitting = [block for block in BLOCKS if self._can_read_all(layer, density, block)]
+        fitting = fitting or [block for block in SMALL_BLOCKS if self._can_read_all(layer, density, block)][:1]
         return tuple({"block": block} for block in fitting)
+
+    def _can_read_all(self, layer: Layer, density: float, block: int) -> bool:
+        """Whether the blocks together can read every input: few wide blocks would leave channels that nothing reads.
+
+        One block of all outputs is no sparse layer but a narrower one, and `width` says that better.
+        """
+        outputs, inputs = layer.out_channels // layer.groups, inputs_of(layer)
+        return outputs % block == 0 and outputs // block * kept_of(density, inputs) >= inputs
 
     def _kept(self, layer: Layer, option: Option) -> int:
         return layer.out_channels * kept_of(option.density, inputs_of(layer)) * taps_of(layer)

@@ -98,7 +98,7 @@ def test_group_is_the_same_within_a_block():
     assert (mask == mask[:, :1, :, :1]).all()
     assert (mask[:, 0, :, 0].sum(axis=1) == 6).all()
     assert kind.index_bytes(one, chosen) == 4 * 6 * 2
-    assert {o.parameters["block"] for o in kind.options(one)} == {16, 32}
+    assert {o.parameters["block"] for o in kind.options(one)} == {4, 8, 16}
     assert "does not divide the 32 outputs of a group" in kind.problem(one, option("group", 0.5, block=64))
     assert kind.problem(one, option("group", 0.5, block=4)) == ""
 
@@ -193,7 +193,22 @@ def test_a_mask_shares_no_memory_with_the_connections(name):
     assert units.sum() == 8
 
 
-@pytest.mark.parametrize(("outputs", "blocks"), [(64, {16, 32, 64}), (48, {16}), (24, {8}), (20, {4}), (10, set())])
-def test_small_blocks_are_offered_only_where_no_large_one_fits(outputs: int, blocks: set[int]):
-    offered = pattern("group").options(layer("conv2d", outputs, 32, (3, 3)))
+@pytest.mark.parametrize(
+    ("outputs", "density", "blocks"),
+    [
+        (512, 0.5, {16, 32, 64}),
+        (64, 0.5, {16, 32}),  # two blocks of 64 would be needed
+        (64, 0.25, {16}),
+        (64, 0.125, {8}),
+        (64, 0.03125, set()),
+        (24, 0.5, {8}),
+        (20, 0.5, {4}),
+        (10, 0.5, set()),
+    ],
+)
+def test_blocks_are_offered_where_they_can_read_every_input(outputs: int, density: float, blocks: set[int]):
+    one = layer("conv2d", outputs, 32, (3, 3))
+    offered = [chosen for chosen in pattern("group").options(one) if chosen.density == density]
     assert {chosen.parameters["block"] for chosen in offered} == blocks
+    for chosen in offered:
+        assert outputs // chosen.parameters["block"] * round(density * 32) >= 32
