@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from advisor.network import Network
 
 _METHOD = (
-    "every execution was timed alone, each run next to a run of one dense reference layer; medians, divided by how far "
-    "the reference was from its own median over the whole session; the whole network was timed first and last; on "
-    "Linux CPUs without the time that other processes had the core"
+    "every execution was timed alone, each run next to a run of one dense reference layer in warm caches; medians, "
+    "divided by how far the reference was from its own median over the whole session; the whole network was timed "
+    "first and last; on Linux CPUs without the time that other processes had the core"
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -85,6 +85,7 @@ def time_interleaved(
     min_seconds: float = 0.0,
     max_seconds: float = 2.0,
     spread: float = 0.02,
+    primed: Collection[str] = (),
     check: Callable[[], None] | None = None,
 ) -> dict[str, Sample]:
     """Times several pieces of work in turn, so that whatever drifts meets all of them alike.
@@ -98,6 +99,8 @@ def time_interleaved(
         clock: how one run is timed, `clock_for(device)`; the CPU's otherwise.
         warmup: rounds run and thrown away first.
         min_seconds: go on at least this long, however small the spread.
+        primed: names that run once more, off the clock, right before each timed run, so that what they find in the
+            caches does not depend on what else stands in the round.
         check: called between rounds; may raise to stop (an interrupt).
 
     Returns:
@@ -114,6 +117,8 @@ def time_interleaved(
         next_look = min_repeats
         for done in range(1, max_repeats + 1):
             for name in names if done % 2 else reversed(names):
+                if name in primed:
+                    callables[name]()
                 times[name].append(clock(callables[name]))
             if check is not None:
                 check()

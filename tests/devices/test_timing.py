@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from advisor.devices.clocks import Work
 from advisor.devices.timing import ratio, summarize, time_interleaved
 
 
@@ -86,3 +87,24 @@ def test_drift_cancels_in_a_paired_ratio() -> None:
     paired = ratio(taken["a"], taken["b"])
     assert paired.median_ms == pytest.approx(2.0)
     assert paired.high_ms - paired.low_ms < 1e-9
+
+
+def test_a_primed_piece_finds_its_caches_as_it_left_them() -> None:
+    held = {"cache": ""}
+
+    def work(name: str) -> Work:
+        def run() -> str:
+            cold, held["cache"] = held["cache"] != name, name
+            return "cold" if cold else "warm"
+
+        return run
+
+    def clock(piece: Work) -> float:
+        return 3.0 if piece() == "cold" else 1.0
+
+    pieces = {"small": work("small"), "large": work("large")}
+    plain = time_interleaved(pieces, clock=clock, max_repeats=20)
+    assert set(plain["small"].times_ms) == {1.0, 3.0}  # the turned order leaves it warm in every second round
+    primed = time_interleaved(pieces, clock=clock, max_repeats=20, primed=("small",))
+    assert set(primed["small"].times_ms) == {1.0}
+    assert 3.0 in primed["large"].times_ms
