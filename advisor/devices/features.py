@@ -44,7 +44,7 @@ def features(execution: Execution) -> np.ndarray:
         *methods,
         *(flag * macs / 10 for flag in methods),
         math.log(e.kept) if e.kept and e.method == "gather" else 0.0,
-        math.log(e.block) if e.block else 0.0,
+        math.log(e.block) if e.block and e.method == "gather" else 0.0,
     ]
     return np.array(row, dtype=np.float64)
 

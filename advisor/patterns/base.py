@@ -98,6 +98,14 @@ class Pattern(ABC):
         """Kept values and their index; the bias is not part of it."""
         return self.kept_weights(layer, option) * item_bytes + self._index_bytes(layer, option)
 
+    def together(self, layer: Layer, option: Option) -> int:
+        """How many neighbours of the stored weight every mask keeps or drops together, at least.
+
+        A masked layer that trains moves so many kept values by one index (`advisor.runtime.packed`).
+        """
+        self.check(layer, option)
+        return self._together(layer, option)
+
     def connections(self, layer: Layer, option: Option, *, seed: int, scores: Floats | None = None) -> Bools:
         """Which units stay, shape `unit_shape`.
 
@@ -163,6 +171,9 @@ class Pattern(ABC):
 
     def _choices(self, layer: Layer, density: float) -> tuple[Mapping[str, Any], ...]:
         return (NOTHING,)
+
+    def _together(self, layer: Layer, option: Option) -> int:
+        return 1
 
     @abstractmethod
     def _kept(self, layer: Layer, option: Option) -> int: ...

@@ -61,6 +61,12 @@ class Block(Pattern):
         rows, columns = _size(option)
         return self._blocks(layer, option) * rows * columns
 
+    def _together(self, layer: Layer, option: Option) -> int:
+        rows, columns = _size(option)
+        if layer.transposed:  # stores the outputs side by side, tap by tap
+            return rows if taps_of(layer) == 1 else 1
+        return columns
+
     def _index_bytes(self, layer: Layer, option: Option) -> int:
         down, across = self.unit_shape(layer, option)
         return self._blocks(layer, option) * index_item_bytes(across) + 4 * (down + 1)

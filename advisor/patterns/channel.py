@@ -42,6 +42,9 @@ class Channel(Pattern):
     def _kept(self, layer: Layer, option: Option) -> int:
         return layer.out_channels * kept_of(option.density, inputs_of(layer)) * taps_of(layer)
 
+    def _together(self, layer: Layer, option: Option) -> int:
+        return taps_of(layer)
+
     def _index_bytes(self, layer: Layer, option: Option) -> int:
         connections = layer.out_channels * kept_of(option.density, inputs_of(layer))
         return connections * index_item_bytes(layer.in_channels)

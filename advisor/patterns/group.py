@@ -62,6 +62,10 @@ class Group(Pattern):
     def _kept(self, layer: Layer, option: Option) -> int:
         return layer.out_channels * kept_of(option.density, inputs_of(layer)) * taps_of(layer)
 
+    def _together(self, layer: Layer, option: Option) -> int:
+        # A transposed layer stores the outputs of a block side by side.
+        return taps_of(layer) * (int(option.parameters["block"]) if layer.transposed else 1)
+
     def _index_bytes(self, layer: Layer, option: Option) -> int:
         blocks, inputs = self.unit_shape(layer, option)
         return blocks * kept_of(option.density, inputs) * index_item_bytes(layer.in_channels)

@@ -51,7 +51,8 @@ class Execution:
         input_shape: B C *spatial for convolutions, * C for linear.
         weight_shape: of the dense weight as stored.
         kept: gather: inputs that a block reads; packed: kept values of the whole weight; dense: 0.
-        block: gather: outputs per block; else 0.
+        block: gather: outputs per block; packed: neighbouring weights that one index moves (the taps of a connection),
+            0 for single ones; dense: 0.
     """
 
     kind: str
@@ -135,7 +136,7 @@ class Execution:
             indices = blocks * self.kept
             moved += 2 * indices * (prod(self.input_shape) // self.in_channels)  # the gathered copy, written and read
         elif self.method == "packed":
-            indices = self.kept
+            indices = self.kept // (self.block or 1)
             moved += 2 * prod(self.weight_shape)  # the dense weight, written and read
         return moved * _ITEM_BYTES + indices * _INDEX_BYTES
 
@@ -166,6 +167,8 @@ def executions(layer: Layer, option: Option, *, training: bool = False, batch: i
         if method == "gather":
             block = int(option.parameters["block"])
             kept //= layer.out_channels * prod(layer.kernel)
+        elif (together := pattern(option.pattern).together(layer, option)) > 1:
+            block = together
     found: Counter[Execution] = Counter()
     for call in layer.calls:
         given = call.input_shape
@@ -241,4 +244,6 @@ def _problem(e: Execution) -> str:
         return "transposed convolutions have no gathering kernel"
     if e.method == "packed" and not 1 <= e.kept <= prod(e.weight_shape):
         return f"{e.kept} kept values do not fit the weight"
+    if e.method == "packed" and (e.block < 0 or e.kept % (e.block or 1) or prod(e.weight_shape) % (e.block or 1)):
+        return f"neighbours of {e.block} do not divide the weight and its {e.kept} kept values"
     return ""

@@ -36,9 +36,9 @@ def build(execution: Execution) -> tuple[nn.Module, torch.Tensor]:
         elif execution.method == "packed":
             from advisor.runtime.packed import pack
 
-            mask = torch.zeros(prod(execution.weight_shape), dtype=torch.bool)
-            order = torch.randperm(mask.numel())[: execution.kept]
-            mask[order] = True
+            together = execution.block or 1
+            mask = torch.zeros(prod(execution.weight_shape) // together, together, dtype=torch.bool)
+            mask[torch.randperm(len(mask))[: execution.kept // together]] = True
             pack(module, "weight", mask.view(execution.weight_shape))
     return module, inputs
 

@@ -39,6 +39,18 @@ def test_a_mask_has_the_stored_shape_and_keeps_what_is_counted(name, data):
 @every_pattern
 @some
 @given(data=st.data())
+def test_neighbours_that_go_together_do(name, data):
+    one = data.draw(layers())
+    option = data.draw(option_for(name, one))
+    assume(option is not None)
+    together = pattern(name).together(one, option)
+    runs = pattern(name).mask(one, option, seed=data.draw(st.integers(0, 2**32 - 1))).reshape(-1, together)
+    assert (runs == runs[:, :1]).all()
+
+
+@every_pattern
+@some
+@given(data=st.data())
 def test_the_seed_decides_and_the_connections_say_the_same(name, data):
     one = data.draw(layers())
     option = data.draw(option_for(name, one))

@@ -40,8 +40,10 @@ def any_execution(draw: st.DrawFn) -> Execution:
     room = tuple(d * (k - 1) + 1 + draw(st.integers(0, 5)) for k, d in zip(kernel, dilation, strict=True))
     weight = (inputs, outputs // groups, *kernel) if turned else (outputs, inputs // groups, *kernel)
     leading = (draw(st.integers(1, 2)),) if spatial else draw(st.sampled_from([(1,), (3,), (2, 3), ()]))
-    block = draw(st.sampled_from([b for b in range(1, 7) if (outputs // groups) % b == 0])) if method == "gather" else 0
-    kept = {"gather": inputs // groups, "packed": prod(weight), "dense": 0}[method]
+    divided = {"gather": outputs // groups, "packed": prod(weight), "dense": 0}[method]
+    block = draw(st.sampled_from([b for b in range(1, 7) if divided % b == 0])) if divided else 0
+    kept = {"gather": inputs // groups, "packed": prod(weight) // (block or 1), "dense": 0}[method]
+    kept = draw(st.integers(1, kept)) * (block if method == "packed" else 1) if kept else 0
     return Execution(
         kind=kind,
         method=method,
@@ -53,6 +55,6 @@ def any_execution(draw: st.DrawFn) -> Execution:
         output_padding=extra,
         groups=groups,
         bias=draw(st.booleans()),
-        kept=draw(st.integers(1, kept)) if kept else 0,
+        kept=kept,
         block=block,
     )

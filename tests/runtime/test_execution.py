@@ -11,8 +11,11 @@ from torch import nn
 
 import advisor
 from advisor.errors import PatternError
+from advisor.network import Layer
+from advisor.patterns.base import pattern
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import Execution, can_gather, executions, method_of
+from advisor.runtime.packed import Packed, packed_of
 from tests.runtime.samples import any_execution, layer_of, only
 
 OPTIONS = {
@@ -82,6 +85,21 @@ def test_what_an_option_changes() -> None:
     assert "kept=2 block=4" in gather.key
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [CONV, layer_of(nn.Conv2d(8, 16, 1), 1, 8, 5, 5), layer_of(nn.Linear(8, 16), 2, 8)],
+    ids=["3x3", "1x1", "linear"],
+)
+@pytest.mark.parametrize("name", ["channel", "block", "n:m", "unstructured"])
+def test_what_is_timed_moves_weights_as_the_applied_layer_does(layer: Layer, name: str) -> None:
+    option = OPTIONS[name]
+    timed, _ = only(layer, option, training=True).build()
+    (_, packed), *_ = packed_of(timed)
+    mask = torch.from_numpy(pattern(name).mask(layer, option, seed=1))
+    assert packed.unit == Packed(mask).unit
+    assert int(packed.mask.sum()) == int(mask.sum())
+
+
 def test_bytes_are_read_and_written_once() -> None:
     dense, gather, packed = (
         only(CONV, OPTIONS[n], training=t) for n, t in (("dense", False), ("group", False), ("n:m", True))
@@ -90,6 +108,8 @@ def test_bytes_are_read_and_written_once() -> None:
     assert dense.bytes_moved == 4 * (flow + 16 * 8 * 9)
     # 4 blocks of 2 inputs: copied (written and read) for 2 images of 81 pixels, and 8 indices of 8 bytes.
     assert gather.bytes_moved == 4 * (flow + 16 * 2 * 9 + 2 * 8 * 162) + 8 * 8
+    channel = only(CONV, OPTIONS["channel"], training=True)
+    assert channel.bytes_moved == 4 * (flow + 16 * 2 * 9 + 2 * 16 * 8 * 9) + 8 * 16 * 2  # an index for nine taps
     assert packed.bytes_moved == 4 * (flow + 16 * 4 * 9 + 2 * 16 * 8 * 9) + 8 * 16 * 4 * 9
 
 
@@ -161,6 +181,7 @@ def test_each_field_is_in_the_key() -> None:
         ({"method": "gather", "kept": 9, "block": 4}, "9 inputs for blocks of 4 outputs do not fit"),
         ({"method": "gather", "kept": 2, "block": 5}, "blocks of 5 outputs do not fit"),
         ({"method": "packed", "kept": 0}, "0 kept values"),
+        ({"method": "packed", "kept": 12, "block": 9}, "neighbours of 9 do not divide"),
     ],
 )
 def test_refuses_what_cannot_run(changes: dict[str, Any], message: str) -> None:
