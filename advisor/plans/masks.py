@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from advisor.errors import PlanError
+from advisor.errors import PatternError, PlanError
 from advisor.patterns.base import pattern
+from advisor.patterns.connectivity import apply_repair
 from advisor.patterns.layout import stored
 from advisor.plans.checks import check_plan
 from advisor.plans.kept import is_open, with_kept
@@ -59,19 +60,15 @@ def connections_of(plan: Plan, layer: PlanLayer) -> Bools:
         chosen = (plan.chosen or {}).get(layer.name)
         if chosen is None:
             raise PlanError(f"plan for {plan.model!r}: layer {layer.name} has chosen connections, but they are missing")
-        units = np.array(chosen)
+        units = np.asarray(chosen)
     else:
         units = pattern(layer.pattern).connections(layer.layer, layer.option, seed=layer.seed)
-    for row, given, taken in layer.rewired:
-        if not units[row, given] or units[row, taken]:
-            raise PlanError(
-                f"plan for {plan.model!r}: layer {layer.name}: row {row} cannot give up input {given} for {taken}; the "
-                "plan was changed by hand, make it anew"
-            )
-        units[row, given], units[row, taken] = False, True
-    if layer.dropped:
-        units[list(layer.dropped)] = False
-    return units
+    try:
+        return apply_repair(units, layer.rewired, layer.dropped)
+    except PatternError as error:
+        raise PlanError(
+            f"plan for {plan.model!r}: layer {layer.name}: {error}; the plan was changed by hand, make it anew"
+        ) from error
 
 
 def _width_mask(plan: Plan, layer: PlanLayer) -> Bools:

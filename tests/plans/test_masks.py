@@ -98,7 +98,7 @@ def test_dropped_rows_are_empty() -> None:
 def test_a_move_that_the_draw_does_not_allow_is_refused() -> None:
     layer = PLAN.layer("up")
     row, given, taken = layer.rewired[0]
-    with pytest.raises(PlanError, match=f"row {row} cannot give up input {taken} for {given}"):
+    with pytest.raises(PlanError, match=rf"rewired \({row}, {taken}, {given}\) does not fit"):
         mask_of(PLAN, dataclasses.replace(layer, rewired=((row, taken, given),)))
 
 
