@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.devices.settings import Settings, check_device, cpu_threads, device_type
 from advisor.devices.subject import (
     batch_of,
+    dtype_of,
     forward_call,
     inference_ready,
     real_inputs,
@@ -140,7 +141,7 @@ def time_all(
             calls, clock=clock_for(device), max_seconds=seconds, min_repeats=6, spread=0.01, warmup=3
         )
     settings = Settings(
-        device=device_type(device), batch=batch_of(network), threads=in_force, dtype="float32", training=False
+        device=device_type(device), batch=batch_of(network), threads=in_force, dtype=dtype_of(network), training=False
     )
     first = samples[contestants[0].label]
     return Timings(by_plan={label: _timing(taken, first) for label, taken in samples.items()}, settings=settings.text)

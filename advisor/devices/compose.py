@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.devices.parts import LayerTime, layer_time, output_share, rest_of, rest_shares, spread, worst
 from advisor.devices.profile import Origin, Profile
-from advisor.devices.subject import batch_of
+from advisor.devices.subject import batch_of, dtype_of
 from advisor.errors import PlanError, unknown
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import Execution, executions
@@ -56,7 +56,7 @@ def predict_latency(
     """What `network` takes, dense or under `plan`, by a profile of the same device settings. See `predict_options`.
 
     Raises:
-        ProfileError: the profile holds no times, or was made with another batch size or kind of run.
+        ProfileError: the profile holds no times, or was made with another batch size, number type or kind of run.
         PlanError: the plan belongs to another network.
     """
     options = plan_options(network, plan) if plan is not None else {}
@@ -84,7 +84,7 @@ def predict_options(
     Raises:
         ProfileError: as `predict_latency`.
     """
-    warnings = profile.check(batch=batch_of(network), training=training)
+    warnings = profile.check(batch=batch_of(network), dtype=dtype_of(network), training=training)
     rest = rest_of(network, profile, training=training)
     shares = rest_shares(network)
     changed: Counter[Execution] = Counter()

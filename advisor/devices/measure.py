@@ -15,13 +15,16 @@ from advisor.devices.progress import Hook, Progress, interruptible
 from advisor.devices.session import Session
 from advisor.devices.settings import Settings, check_device, cpu_threads, device_type, this_machine
 from advisor.devices.spend import deadline_of, spend
-from advisor.devices.subject import batch_of, with_batch
+from advisor.devices.subject import batch_of, dtype_of, with_batch
 from advisor.devices.work import in_order, network_hash, options_of, reference_of, tasks_of
 from advisor.errors import ProfileError
 
 if TYPE_CHECKING:
     from advisor.network import Network
     from advisor.patterns.option import Option
+
+
+_DTYPE = "float32"  # of every execution, see Execution.build
 
 
 def measure(
@@ -80,12 +83,17 @@ def measure(
         raise ProfileError(
             f"network {network.name!r} has no convolution or linear layer, so there is nothing to measure"
         )
+    if (dtype := dtype_of(network)) != _DTYPE:
+        raise ProfileError(
+            f"network {network.name!r} has weights of {dtype}, expected {_DTYPE}: that is what layers are timed in; "
+            "convert it (model.float())"
+        )
     with cpu_threads(threads) as in_force:
         settings = Settings(
             device=device_type(device),
             batch=batch_of(network),
             threads=in_force,
-            dtype="float32",
+            dtype=dtype,
             training=training,
         )
         if options is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from advisor.devices.parts import LayerTime, layer_time, output_share, rest_of, rest_shares
-from advisor.devices.subject import batch_of
+from advisor.devices.subject import batch_of, dtype_of
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Origin, Profile
@@ -42,7 +42,7 @@ def option_times(
     Raises:
         ProfileError: the profile holds no times, or was made under other settings.
     """
-    warnings = profile.check(batch=batch_of(network), training=training)
+    warnings = profile.check(batch=batch_of(network), dtype=dtype_of(network), training=training)
     rest = rest_of(network, profile, training=training)
     shares = rest_shares(network)
     times: dict[str, list[LayerTime]] = {}

@@ -25,6 +25,14 @@ def batch_of(network: Network) -> int:
     return shape[0] if shape else 1
 
 
+def dtype_of(network: Network) -> str:
+    """The number type of the weights that patterns thin out: "float32", or "bfloat16+float32" where they differ."""
+    weights = {layer.weight for layer in network.sparsifiable}
+    values = network.ops.values
+    found = {value.dtype for value in values if value.origin == "parameter" and value.name in weights}
+    return "+".join(sorted(found)) or "float32"
+
+
 def with_batch(network: Network, batch: int | None) -> Network:
     """The same network analysed at another batch size; itself where the batch is already that.
 

@@ -11,6 +11,7 @@ from advisor.devices.parts import LayerTime
 from advisor.devices.settings import Settings, check_device, cpu_threads, device_type
 from advisor.devices.subject import (
     batch_of,
+    dtype_of,
     forward_call,
     inference_ready,
     real_inputs,
@@ -91,7 +92,7 @@ def verify_latency(
     """
     made = profile.settings if profile is not None else None
     if profile is not None:
-        profile.check(device=device, threads=threads, training=training)
+        profile.check(device=device, threads=threads, dtype=dtype_of(network), training=training)
     device = check_device(device or (made.device if made else "cpu"))
     network = with_batch(network, made.batch if made else None)
     if plan is not None:
@@ -104,7 +105,11 @@ def verify_latency(
     planned = taken.get("plan", dense)
     paired = ratio(planned, dense)
     settings = Settings(
-        device=device_type(device), batch=batch_of(network), threads=in_force, dtype="float32", training=training
+        device=device_type(device),
+        batch=batch_of(network),
+        threads=in_force,
+        dtype=dtype_of(network),
+        training=training,
     )
     return Receipt(
         measured_ms=planned.median_ms,

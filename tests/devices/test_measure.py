@@ -16,7 +16,7 @@ from advisor.devices.session import Session
 from advisor.errors import AdvisorError, DeviceError, ProfileError
 from advisor.network import Network
 from advisor.trace import analyze
-from tests.devices.synthetic import all_executions, widths
+from tests.devices.synthetic import all_executions, profile_of, widths
 
 
 def some(network: Network) -> dict[str, Any]:
@@ -218,6 +218,14 @@ def test_nothing_to_measure() -> None:
         measure(network, options={}, progress=False)
     with pytest.raises(ProfileError, match="expected more than 0"):
         measure(network, options={}, progress=False, budget_seconds=0)
+
+
+def test_other_numbers_than_those_that_layers_are_timed_in_are_refused(digits: Network) -> None:
+    double = analyze(nn.Sequential(nn.Linear(8, 4)).double(), torch.zeros(1, 8, dtype=torch.float64), name="double")
+    with pytest.raises(ProfileError, match=r"weights of float64, expected float32.*convert it"):
+        measure(double, options={}, progress=False)
+    with pytest.raises(ProfileError, match="made with dtype=float32, asked for dtype=float64"):
+        predict_latency(double, profile_of(digits, all_executions(digits, {}).values()))
 
 
 def test_no_cuda_is_one_line(digits: Network, monkeypatch: pytest.MonkeyPatch) -> None:
