@@ -41,10 +41,9 @@ class Journal:
         if path is None:
             return
         head = json.loads(json.dumps({"schema": _VERSION} | {n: getattr(header, n) for n in header.__slots__}))
-        good_bytes = self._read(path, head) if path.exists() else 0
         try:
-            self._stream = path.open("r+b" if path.exists() else "xb")
-            _lock(self._stream, path)
+            self._stream = _opened(path)
+            good_bytes = self._read(path, head)
             self._stream.truncate(good_bytes)
             self._stream.seek(good_bytes)
             if not good_bytes:
@@ -178,6 +177,24 @@ def record_problem(record: dict[str, Any]) -> str:
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             return f"record {key[:120]!r} has {name}={str(value)[:40]}, expected a number above 0"
     return ""
+
+
+def _opened(path: Path) -> Any:
+    """The locked file that stands at `path` now, an empty one where there was none.
+
+    Locked before it is read: another run may write into it until it ends, and remove it then.
+    """
+    while True:
+        stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            _lock(stream, path)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                    return stream
+        except BaseException:
+            stream.close()
+            raise
+        stream.close()
 
 
 def _lock(stream: Any, path: Path) -> None:

@@ -106,7 +106,7 @@ def interruptible(partial: Path | None, journal: Journal) -> Iterator[Callable[[
         yield check
         check()
     except KeyboardInterrupt:
-        if partial is not None:
+        if partial is not None and partial.exists():  # gone once the profile is written
             print(
                 f"interrupted: {len(journal.records)} measurements are kept in {partial}; "
                 "run the same command again to go on",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from advisor.devices import journal as journals
 from advisor.devices.document import execution_document
 from advisor.devices.journal import Header, Journal, record_problem
 from advisor.errors import ProfileError
@@ -122,6 +123,27 @@ def test_two_runs_do_not_share_a_journal(tmp_path: Path) -> None:
         Journal(tmp_path / "j", HEADER)
 
 
+def test_a_journal_that_its_run_removes_meanwhile_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "j"
+    with Journal(path, HEADER) as journal:
+        journal.append(WHOLE)
+    lock = journals._lock
+
+    def late(stream: Any, place: Path) -> None:
+        monkeypatch.setattr(journals, "_lock", lock)
+        path.unlink()  # as the other run does at its end
+        lock(stream, place)
+
+    monkeypatch.setattr(journals, "_lock", late)
+    with Journal(path, HEADER) as journal:
+        assert journal.records == []
+        journal.append(record())
+    with Journal(path, HEADER) as journal:
+        assert [item["key"] for item in journal.records] == [LINEAR.key]
+
+
 def test_a_full_disk_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "j"
 
@@ -150,5 +172,5 @@ def test_without_a_path_it_only_remembers() -> None:
 
 def test_a_folder_in_its_place_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "j").mkdir()
-    with pytest.raises(ProfileError, match="cannot read"):
+    with pytest.raises(ProfileError, match="cannot write"):
         Journal(tmp_path / "j", HEADER)

@@ -153,6 +153,22 @@ def test_ctrl_c_stops_in_order_and_says_how_to_go_on(
     assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
 
 
+def test_ctrl_c_once_the_profile_is_written_promises_nothing_more(
+    digits: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = Profile.save
+
+    def interrupted(self: Profile, path: Path) -> None:
+        save(self, path)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Profile, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tiny(digits, tmp_path / "p.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
+    assert "are kept in" not in capsys.readouterr().err
+
+
 def test_other_settings_do_not_go_on_from_a_journal(
     digits: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
