@@ -18,7 +18,10 @@ __all__ = ["NOTEWORTHY", "Clock", "Sample", "clock_for", "ratio", "summarize", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The times of one piece of work. `low_ms`..`high_ms` is a 95 % interval of the *median*, not of single runs."""
+    """The times of one piece of work. `low_ms`..`high_ms` is a 95 % interval of the *median*, not of single runs.
+
+    Of fewer than six times it is their extremes, which hold the median with 1 - 2 ** (1 - times): 94 % of five.
+    """
 
     median_ms: float
     low_ms: float
