@@ -77,7 +77,14 @@ def assemble(
     ]
     timed = profile if built.time_key else None
     lines = _lines(network, built, choice, options, made, limits, timed)
-    remarks = (*notes, *_remarks(network, built, choice, options), *_uncertain(lines), *built.notes, *made.notes)
+    remarks = (
+        *notes,
+        *_remarks(network, built, choice, options),
+        *_memory(network, options, limits),
+        *_uncertain(lines),
+        *built.notes,
+        *made.notes,
+    )
     return Plan(
         model=network.name,
         input_shapes=network.input_shapes,
@@ -163,6 +170,27 @@ def _remarks(
         origins = Counter(built.times.origins[name][k] for name, k in zip(built.table.layers, choice, strict=True))
         parts = [f"{origins[kind]} {kind}" for kind in ("measured", "predicted", "extrapolated") if origins[kind]]
         remarks.append(f"{built.time_key} of the plan's {len(options)} layers: {', '.join(parts)}")
+    return remarks
+
+
+def _memory(network: Network, options: Mapping[str, Option], limits: Mapping[str, float]) -> list[str]:
+    """Where a limited memory is that of the stored network, and a run takes more."""
+    from advisor.runtime.execution import method_of
+
+    methods = Counter(
+        method_of(layer, options[layer.name])
+        for layer in network.sparsifiable
+        if options[layer.name].pattern not in ("dense", "width")
+    )
+    limited = [key for key in ("weight_memory", "peak_memory") if key in limits]
+    remarks = []
+    if limited and methods["dense"]:
+        remarks.append(
+            f"{' and '.join(limited)} count kept values and their positions, as stored; while they run, the weights of "
+            f"{methods['dense']} masked layers are dense"
+        )
+    if "peak_memory" in limits and methods["gather"]:
+        remarks.append(f"peak_memory leaves out the copies that {methods['gather']} layers gather their inputs into")
     return remarks
 
 

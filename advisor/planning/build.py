@@ -48,10 +48,11 @@ def build_table(
     """Costs and losses of everything on the menu.
 
     The costs: `params` (the whole network's), `macs`, `weight_memory` (bytes of kept values, their positions, and all
-    other parameters and buffers), `peak_memory` (that and the activations alive at the worst step), `energy` (mJ, of
-    what really runs: a masked pattern without a kernel multiplies its zeros, too), and `latency` or
-    `training_latency` (ms) as the profile's kind of run is. Which method runs an option is `method_of`'s to say, so
-    an option without a faster kernel takes the dense time.
+    other parameters and buffers, as stored), `peak_memory` (that and the activations alive at the worst step; what an
+    operator needs inside, such as a copy of gathered inputs, is left out), `energy` (mJ, of what really runs: a masked
+    pattern without a kernel multiplies its zeros, too), and `latency` or `training_latency` (ms) as the profile's kind
+    of run is. Which method runs an option is `method_of`'s to say, so an option without a faster kernel takes the dense
+    time.
 
     Args:
         network: analysed.

@@ -47,6 +47,21 @@ def test_costs_are_what_the_masks_keep(residual: Network) -> None:
     assert plan.costs["macs"].plan == residual.macs - macs
 
 
+@pytest.mark.parametrize(
+    ("key", "pattern", "says"),
+    [
+        ("weight_memory", "channel", "weight_memory count kept values and their positions, as stored"),
+        ("peak_memory", "group", "peak_memory leaves out the copies"),
+        ("macs", "channel", ""),
+    ],
+)
+def test_a_limited_memory_says_what_a_run_takes_beside_it(digits: Network, key: str, pattern: str, says: str) -> None:
+    plan = advisor.plan(digits, budgets={key: "90%"}, patterns=[pattern])
+    told = [note for note in plan.notes if "memory" in note]
+    assert len(told) == bool(says)
+    assert all(says in note for note in told)
+
+
 def test_dropped_connections_are_counted_out_and_noted() -> None:
     # Two outputs that read one input each leave most outputs of the layer before unread.
     network = advisor.analyze(
