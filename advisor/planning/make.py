@@ -12,7 +12,7 @@ from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.budgets import Budget, parse_budgets
 from advisor.planning.build import build_table
 from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
-from advisor.planning.sensitivity import checked_rates
+from advisor.planning.sensitivity import SENSITIVITIES, checked_rates
 from advisor.planning.solve import solve
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def plan(
         Style(patterns=names, sensitivity=sensitivity, selection=selection, rounding=rounding, seed=seed),
         limits=limits,
         profile=profile,
-        notes=_exchange_note(exchange),
+        notes=(*_exchange_note(exchange), *_selection_note(sensitivity, selection)),
     )
 
 
@@ -90,6 +90,15 @@ def _exchange_note(exchange: Mapping[str, float] | None) -> tuple[str, ...]:
         return ()
     rates = ", ".join(f"{name} {rate:.4g}" for name, rate in sorted(exchange.items()))
     return (f"losses are scaled by measured exchange rates: {rates}",)
+
+
+def _selection_note(sensitivity: str, selection: str) -> tuple[str, ...]:
+    if SENSITIVITIES[sensitivity].needs != "weights" or selection == "magnitude":
+        return ()
+    return (
+        f"losses ({sensitivity}) are those of the largest weights, but the connections are not chosen by them "
+        "(selection random), so more is lost; choose them by magnitude, too",
+    )
 
 
 def _check_numbers(gap: float, time_limit: float, seed: int) -> None:

@@ -109,15 +109,25 @@ def _log_shaped(network: Network, options: Options, scores: Floats) -> Losses:
 
 @register("magnitude", needs="weights")
 def _magnitude(network: Network, options: Options) -> Losses:
-    """Squared weight that the best legal choice removes, as a share of the network's squared weight."""
-    from advisor.patterns.saliency import magnitude_loss
+    """Squared weight that the choice by magnitude removes, as a share of the network's squared weight.
 
+    A masked pattern removes least of what is legal. Width removes the channels that the coupled layers lose together.
+    """
+    from advisor.patterns.saliency import magnitude_loss
+    from advisor.planning.narrowing import Narrowing
+
+    weights = {layer.name: weight_of(network, layer) for layer in network.sparsifiable}
+    narrowing = Narrowing(network, weights)
     squares, removed = {}, {}
     for layer in network.sparsifiable:
-        weight = weight_of(network, layer)
+        weight = weights[layer.name]
         squares[layer.name] = float(np.sum(np.square(weight, dtype=np.float64)))
         removed[layer.name] = np.array(
-            [magnitude_loss(layer, option, weight) for option in options.get(layer.name, ())], np.float64
+            [
+                narrowing.loss(layer, option) if option.pattern == "width" else magnitude_loss(layer, option, weight)
+                for option in options.get(layer.name, ())
+            ],
+            np.float64,
         )
     total = sum(squares.values()) or 1.0
     return {name: np.clip(share, 0.0, 1.0) * squares[name] / total for name, share in removed.items()}

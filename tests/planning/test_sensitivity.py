@@ -9,10 +9,11 @@ from torch import nn
 
 import advisor
 from advisor.errors import PlanError
+from advisor.models import load_model
 from advisor.network import Network
 from advisor.patterns.option import DENSE, Option
 from advisor.planning.allocation import erk, uniform
-from advisor.planning.sensitivity import SENSITIVITIES, kept_share, losses, register
+from advisor.planning.sensitivity import SENSITIVITIES, kept_share, losses, register, weight_of
 from advisor.planning.solve import solve
 from advisor.planning.table import CostTable
 
@@ -79,15 +80,40 @@ def test_magnitude_is_the_share_of_squared_weight_removed() -> None:
     assert found["1"].tolist() == pytest.approx([0.0, 9 / 56])
 
 
-def test_magnitude_of_width_lets_the_layer_choose_its_channels() -> None:
-    model = nn.Sequential(nn.Linear(2, 2, bias=False))
+def narrow(inputs: int, outputs: int, of: tuple[int, int]) -> Option:
+    sides = {"in": inputs / of[0], "out": outputs / of[1], "rounding": "ceil"}
+    share = inputs * outputs / (of[0] * of[1])
+    return Option(pattern="width", density=share, parameters=sides | {"in_channels": inputs, "out_channels": outputs})
+
+
+def test_magnitude_of_width_is_what_coupled_layers_lose_together() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     with torch.no_grad():
         model[0].weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        model[1].weight.copy_(torch.tensor([[5.0, 1.0], [5.0, 1.0]]))
     network = advisor.analyze(model, (1, 2))
-    parameters = {"in": 0.5, "out": 0.5, "rounding": "ceil", "in_channels": 1, "out_channels": 1}
-    narrow = Option(pattern="width", density=0.25, parameters=parameters)
-    found = losses(network, {"0": (DENSE, narrow)}, "magnitude")
-    assert found["0"].tolist() == pytest.approx([0.0, 14 / 30])
+    options = {"0": (DENSE, narrow(2, 1, (2, 2))), "1": (DENSE, narrow(1, 2, (2, 2)))}
+    found = losses(network, options, "magnitude")
+    # The second channel has the larger filter, so it stays, although the next layer alone would keep the first.
+    assert found["0"].tolist() == pytest.approx([0.0, 5 / 82])
+    assert found["1"].tolist() == pytest.approx([0.0, 50 / 82])
+    with pytest.raises(PlanError, match="cannot be narrowed"):
+        losses(network, {"1": (narrow(1, 1, (2, 2)),)}, "magnitude")
+
+
+@pytest.mark.parametrize("build", ["torchvision:resnet18", "torchvision:mobilenet_v2", "torchvision:densenet121"])
+def test_magnitude_of_width_is_that_of_the_plans_own_masks(build: str) -> None:
+    loaded = load_model(build, device="cpu", input_text="1x3x64x64", seed=0)
+    network = advisor.analyze(loaded.module, loaded.example_inputs, name=build)
+    plan = advisor.plan(
+        network, budgets={"macs": "40%"}, patterns=["width"], sensitivity="magnitude", selection="magnitude"
+    )
+    masks, removed, total = plan.masks(), 0.0, 0.0
+    for layer in network.sparsifiable:
+        squares = np.square(weight_of(network, layer), dtype=np.float64)
+        removed += float(squares[~masks[layer.name].numpy()].sum())
+        total += float(squares.sum())
+    assert plan.objective == pytest.approx(removed / total, rel=1e-9)
 
 
 def test_magnitude_without_weights_is_refused(resnet18: Network) -> None:
