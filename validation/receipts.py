@@ -17,7 +17,7 @@ from advisor.devices.subject import (
     try_once,
     with_batch,
 )
-from advisor.devices.timing import clock_for, ratio, time_interleaved
+from advisor.devices.timing import clock_for, ratio, time_interleaved, waited_share
 from advisor.plans.apply import apply_plan
 from advisor.trace import analyze
 
@@ -63,10 +63,11 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """One interleaved run over all contestants."""
+    """One interleaved run over all contestants. `waited`: as in `advisor.devices.verify.Receipt`."""
 
     by_plan: Mapping[str, Timing]
     settings: str
+    waited: float = 0.0
 
 
 def count(contestant: Contestant, dense: nn.Module, network: Network) -> Counts:
@@ -137,14 +138,14 @@ def time_all(
         calls[one.label] = forward_call(subject.eval(), inputs)
         try_once(calls[one.label], network, f"as {one.label!r}")
     with cpu_threads(made.threads if made else threads) as in_force:
-        samples = time_interleaved(
-            calls, clock=clock_for(device), max_seconds=seconds, min_repeats=6, spread=0.01, warmup=3
-        )
+        clock = clock_for(device)
+        samples = time_interleaved(calls, clock=clock, max_seconds=seconds, min_repeats=6, spread=0.01, warmup=3)
     settings = Settings(
         device=device_type(device), batch=batch_of(network), threads=in_force, dtype=dtype_of(network), training=False
     )
     first = samples[contestants[0].label]
-    return Timings(by_plan={label: _timing(taken, first) for label, taken in samples.items()}, settings=settings.text)
+    by_plan = {label: _timing(taken, first) for label, taken in samples.items()}
+    return Timings(by_plan=by_plan, settings=settings.text, waited=waited_share(clock))
 
 
 def _deployed(plan: Plan | None, network: Network, module: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:

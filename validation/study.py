@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from advisor.devices.timing import NOTEWORTHY
 from advisor.errors import AdvisorError, DeviceError, ProfileError
 from advisor.models import load_model
 from advisor.planning.budgets import cost_text
@@ -159,9 +160,12 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
 
 def _time(wish: Wish, network: Network, contestants: tuple[Contestant, ...]) -> tuple[Timings | None, tuple[str, ...]]:
     try:
-        return time_all(network, contestants, profile=wish.profile, threads=wish.threads), ()
+        found = time_all(network, contestants, profile=wish.profile, threads=wish.threads)
     except DeviceError as error:  # the training stands, whatever device the profile is of
         return None, (f"latency was not measured: {error}",)
+    if found.waited > NOTEWORTHY:
+        return found, (f"other processes had the core for {found.waited:.0%} of the timing; that is taken out",)
+    return found, ()
 
 
 def predicted_costs(one: Contestant, wish: Wish, network: Network) -> tuple[dict[str, Any], str]:

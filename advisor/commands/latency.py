@@ -94,6 +94,7 @@ def _text(predicted: Prediction, dense: Prediction | None, receipt: Receipt | No
         text.append(line)
     text.append(f"origin: {predicted.origin}; {predicted.settings}")
     text += [f"note: {note}" for note in predicted.notes]
+    text += [f"note: {note}" for note in receipt.notes] if receipt else []
     if receipt and receipt.waited > NOTEWORTHY:
         text.append(f"note: other processes had the core for {receipt.waited:.0%} of the time; that is taken out")
     return "\n".join(text)

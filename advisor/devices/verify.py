@@ -48,6 +48,7 @@ class Receipt:
     repeats: int = 0
     settings: str = ""
     waited: float = 0.0  # share of the time that other processes had the core; it is taken out of the times
+    notes: tuple[str, ...] = ()  # what runs otherwise than the plan assumed
 
     def to_json(self) -> dict[str, Any]:
         """Keys that do not collide with those of a Prediction."""
@@ -62,6 +63,7 @@ class Receipt:
             "measured_repeats": self.repeats,
             "measured_settings": self.settings,
             "measured_waited": self.waited,
+            "measured_notes": list(self.notes),
         }
 
 
@@ -99,7 +101,7 @@ def verify_latency(
         plan_options(network, plan)
     with cpu_threads(threads or (made.threads if made else None)) as in_force:
         clock = clock_for(device)
-        calls = _calls(network, plan, device, training=training)
+        calls, notes = _calls(network, plan, device, training=training)
         taken = time_interleaved(calls, clock=clock, max_seconds=seconds, min_repeats=6, spread=0.01)
     dense = taken["dense"]
     planned = taken.get("plan", dense)
@@ -122,19 +124,26 @@ def verify_latency(
         repeats=planned.repeats,
         settings=settings.text,
         waited=waited_share(clock),
+        notes=notes,
     )
 
 
-def _calls(network: Network, plan: Plan | None, device: str, *, training: bool) -> dict[str, Callable[[], object]]:
-    """name → one run: "dense", and "plan" where there is one; each has run once."""
+def _calls(
+    network: Network, plan: Plan | None, device: str, *, training: bool
+) -> tuple[dict[str, Callable[[], object]], tuple[str, ...]]:
+    """name → one run: "dense", and "plan" where there is one; each has run once. And what applying had to say."""
+    from advisor.plans.apply import apply_plan
+
     module, inputs = real_module(network, device), real_inputs(network, device)
     subjects = {"dense": module if training else inference_ready(network, module)}
+    notes: tuple[str, ...] = ()
     if plan is not None:
-        subjects["plan"] = plan.apply(module, for_inference=not training, example_inputs=inputs)
+        applied = apply_plan(plan, module, for_inference=not training, example_inputs=inputs)
+        subjects["plan"], notes = applied.module, applied.notes
     calls = {
         name: training_call(subject.train(), inputs) if training else forward_call(subject.eval(), inputs)
         for name, subject in subjects.items()
     }
     for name, call in calls.items():
         try_once(call, network, f"{'under the plan' if name == 'plan' else 'dense'} on its example input")
-    return calls
+    return calls, notes

@@ -10,6 +10,7 @@ from advisor.errors import DeviceError, PlanError, ProfileError
 from advisor.network import Network
 from advisor.patterns.option import DENSE, Option
 from advisor.plans.plan import CostLine, Plan, PlanLayer
+from advisor.trace import analyze
 from tests.devices.conftest import network_of
 from tests.devices.synthetic import all_executions, profile_of
 
@@ -116,6 +117,27 @@ def test_other_settings_are_refused(digits: Network, profile: Profile) -> None:
         verify_latency(digits, profile, device="cuda")
     with pytest.raises(DeviceError, match="unknown device"):
         verify_latency(digits, device="tpu")
+
+
+class Held(torch.nn.Module):
+    """Keeps its convolution in a list, too, so that nothing may take its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(8, 16, 3)
+        self.aside = [self.conv]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.aside[0](x)
+        return found
+
+
+def test_what_runs_otherwise_than_planned_is_told() -> None:
+    network = analyze(Held(), (torch.zeros(1, 8, 6, 6),), name="held")
+    option = Option(pattern="group", density=0.5, parameters={"block": 4})
+    receipt = verify_latency(network, None, plan_of(network, {"conv": option}), seconds=0.02, threads=1)
+    assert "conv runs masked instead of gathering" in receipt.notes[0]
+    assert verify_latency(network, seconds=0.02, threads=1).notes == ()
 
 
 def test_a_plan_of_another_network_is_refused(digits: Network, resnet18: Network) -> None:

@@ -15,8 +15,10 @@ import torch
 
 from advisor.cli import run
 from advisor.errors import AdvisorError
+from advisor.network import Network
 from advisor.plans.plan import Plan
-from validation.study import Wish, validate
+from validation.receipts import Timings
+from validation.study import Wish, _time, validate
 from validation.trials import alone
 
 # Dies in the middle of an epoch, with one run finished and one epoch of the next on disk.
@@ -142,6 +144,19 @@ def test_the_page_needs_nothing_beside_itself(wish: Wish) -> None:
     assert "url(" not in style
     assert "advisor validate" in page
     assert "cannot tell apart from one seed" in page
+
+
+@pytest.mark.parametrize(
+    ("waited", "told"), [(0.2, ["other processes had the core for 20% of the timing"]), (0.01, [])]
+)
+def test_a_busy_machine_is_told(
+    waited: float, told: list[str], wish: Wish, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timings = Timings(by_plan={}, settings="", waited=waited)
+    monkeypatch.setattr("validation.study.time_all", lambda *_, **__: timings)
+    found, notes = _time(wish, network, ())
+    assert found is timings
+    assert [note.partition(";")[0] for note in notes] == told
 
 
 def test_a_rerun_trains_nothing_anew(wish: Wish, monkeypatch: pytest.MonkeyPatch) -> None:
