@@ -1,6 +1,7 @@
 """The page: layout only. What it knows is in `validation.page`, what it draws in `advisor.figures`.
 
-Start it with `advisor app`, or `streamlit run app.py -- --model my_net.py:build --profile my_machine.json`.
+Start it with `advisor app`, or `streamlit run app.py --server.address 127.0.0.1 -- --model my_net.py:build`: Streamlit
+by itself listens on every address of the machine.
 """
 
 from __future__ import annotations
