@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Prediction:
     """The latency of a network under a plan. `latency_ms` = Σ layers + `rest_ms`.
 
-    `low_ms`..`high_ms` combines the 95 % intervals of measured and the 80 % intervals of predicted executions as
-    independent errors with the uncertainty of the rest (see `predict_options`).
+    `low_ms`..`high_ms` combines the 95 % intervals of measured and the 80 % intervals of predicted executions (see
+    `parts.spread`) with the uncertainty of the rest (see `predict_options`): a range to plan with, not a bound.
     """
 
     latency_ms: float
@@ -73,8 +73,8 @@ def predict_options(
     """What `network` takes under `options` (layer → option; dense where absent).
 
     The latency is the measured whole, plus what the changed executions take, minus what they took: a dense network
-    that the profile has timed is predicted by its own measurement. The errors of the executions that changed are
-    independent (one error per execution, however often it runs) and are added in quadrature to the whole's.
+    that the profile has timed is predicted by its own measurement. The error of the executions that changed
+    (`parts.spread`; one error per execution, however often it runs) is added in quadrature to the whole's.
 
     The rest (what lies between layers) is scaled by the share of activations that `width` leaves; a negative one
     (layers alone are slower than in place) by what is left of the layers' time. It may as well be

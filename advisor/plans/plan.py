@@ -123,7 +123,7 @@ class PlanLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostLine:
-    """One cost of the whole network, in the unit of its key. `low` and `high` bound a time that was predicted."""
+    """One cost of the whole network, in the unit of its key. `low` to `high` is a predicted time's interval."""
 
     dense: float
     plan: float

@@ -9,11 +9,11 @@ import pytest
 from advisor.devices.compose import plan_options, predict_latency, predict_options
 from advisor.devices.option_times import option_times
 from advisor.devices.parts import layer_time, output_share, rest_of, rest_shares, spread, worst
-from advisor.devices.profile import Profile
+from advisor.devices.profile import Measurement, Profile
 from advisor.errors import PlanError, ProfileError
 from advisor.network import Network
 from advisor.patterns.option import DENSE, Option
-from advisor.runtime.execution import executions
+from advisor.runtime.execution import Execution, executions
 from tests.devices.conftest import network_of
 from tests.devices.synthetic import SETTINGS, all_executions, profile_of, width, widths
 
@@ -84,17 +84,35 @@ def test_masked_layers_take_what_dense_ones_take(resnet18: Network, profile: Pro
     assert (masked.low_ms, masked.high_ms) == (dense.low_ms, dense.high_ms)
 
 
-def test_errors_of_different_work_add_in_quadrature_and_those_of_one_add_up(
-    resnet18: Network, profile: Profile
-) -> None:
+def test_errors_of_measured_work_add_in_quadrature_and_those_of_one_add_up(resnet18: Network, profile: Profile) -> None:
     one, other = (next(iter(executions(resnet18.layer(name), DENSE))) for name in ("conv1", "fc"))
     first, second = profile.latency(one), profile.latency(other)
     below, above = spread({one: 3, other: 1}, profile)
     assert below == pytest.approx(hypot(3 * (first.median_ms - first.low_ms), second.median_ms - second.low_ms))
     assert above == pytest.approx(hypot(3 * (first.high_ms - first.median_ms), second.high_ms - second.median_ms))
+    guessed = replace(profile, measurements={one.key: first, **others(profile, one, other)})
+    guess = guessed.latency(other)
+    assert guess.origin != "measured"
+    below, above = spread({one: 3, other: 1}, guessed)
+    assert below == pytest.approx(hypot(3 * (first.median_ms - first.low_ms), guess.median_ms - guess.low_ms))
     below, above = spread({one: -1, other: 0}, profile)
     assert below == pytest.approx(first.high_ms - first.median_ms)
     assert above == pytest.approx(first.median_ms - first.low_ms)
+
+
+def others(profile: Profile, *out: Execution) -> dict[str, Measurement]:
+    """The profile's measurements without those of `out`."""
+    return {key: known for key, known in profile.measurements.items() if key not in {e.key for e in out}}
+
+
+def test_predicted_times_err_together(resnet18: Network, profile: Profile) -> None:
+    one, other = (next(iter(executions(resnet18.layer(name), DENSE))) for name in ("layer1.0.conv1", "layer2.0.conv1"))
+    guessed = replace(profile, measurements=others(profile, one, other))
+    first, second = guessed.latency(one), guessed.latency(other)
+    assert "measured" not in (first.origin, second.origin)
+    below, above = spread({one: 2, other: -1}, guessed)
+    assert below == pytest.approx(2 * (first.median_ms - first.low_ms) + second.high_ms - second.median_ms)
+    assert above == pytest.approx(2 * (first.high_ms - first.median_ms) + second.median_ms - second.low_ms)
 
 
 def test_the_interval_reaches_over_what_the_rest_may_be(resnet18: Network, profile: Profile) -> None:
