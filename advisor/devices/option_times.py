@@ -27,8 +27,6 @@ class OptionTimes:
     """
 
     latency_ms: Mapping[str, np.ndarray]
-    low_ms: Mapping[str, np.ndarray]
-    high_ms: Mapping[str, np.ndarray]
     origins: Mapping[str, tuple[Origin, ...]]
     rest_ms: float
     notes: tuple[str, ...]
@@ -57,8 +55,6 @@ def option_times(
         moved[layer.name] = beside * shares[layer.name] * np.array(lost, dtype=np.float64)
     return OptionTimes(
         latency_ms={n: moved[n] + in_place * np.array([t.latency_ms for t in found]) for n, found in times.items()},
-        low_ms={n: moved[n] + in_place * np.array([t.low_ms for t in found]) for n, found in times.items()},
-        high_ms={n: moved[n] + in_place * np.array([t.high_ms for t in found]) for n, found in times.items()},
         origins={name: tuple(t.origin for t in found) for name, found in times.items()},
         rest_ms=beside,
         notes=(*rest.notes, *warnings),

@@ -237,6 +237,4 @@ def test_option_times_add_up_to_the_prediction(resnet18: Network, seed: int, res
     dense = times.rest_ms + sum(float(times.latency_ms[name][0]) for name in options)
     assert dense == pytest.approx(predict_latency(resnet18, profile).latency_ms, rel=1e-9)
     for name, found in options.items():
-        assert len(times.origins[name]) == len(times.low_ms[name]) == len(found)
-        assert (times.low_ms[name] <= times.latency_ms[name]).all()
-        assert (times.latency_ms[name] <= times.high_ms[name]).all()
+        assert len(times.origins[name]) == len(times.latency_ms[name]) == len(found)
