@@ -27,7 +27,6 @@ from advisor.commands.options import (
 @click.option("--sensitivity", default="erk", show_default=True, metavar="erk|uniform|magnitude")
 @click.option("--weights", metavar="FILE", help="Trained weights, for magnitude.")
 @click.option("--exchange", metavar="REPORT", help="A validation's report.json: its exchange rates between patterns.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--figure", metavar="FILE.html", help="Also draw the front, as one page that needs no network.")
 @click.option("--plan", "plan_file", metavar="PLAN", help="A plan file to show on the figure.")
 @ends_option
@@ -42,7 +41,6 @@ def frontier(
     sensitivity: str,
     weights: str | None,
     exchange: str | None,
-    seed: int,
     figure: str | None,
     plan_file: str | None,
     include_ends: bool,
@@ -71,7 +69,6 @@ def frontier(
         points=points,
         patterns=split_names(patterns),
         sensitivity=sensitivity,
-        seed=seed,
         include_ends=include_ends,
         exchange=load_exchange(exchange) if exchange else None,
     )

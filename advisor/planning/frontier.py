@@ -12,10 +12,10 @@ from advisor.errors import BudgetError, unknown
 from advisor.patterns.option import Option
 from advisor.planning.budgets import COSTS, TIMES
 from advisor.planning.build import build_table
-from advisor.planning.infeasible import smallest
+from advisor.planning.infeasible import Least, smallest
 from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
 from advisor.planning.solve import Solution, solve
-from advisor.planning.table import Choice, CostTable
+from advisor.planning.table import CostTable
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -92,14 +92,13 @@ def frontier(
     points: int = 20,
     patterns: Sequence[str] | None = None,
     sensitivity: str = "erk",
-    seed: int = 0,
     include_ends: bool = False,
     exchange: Mapping[str, float] | None = None,
     rounding: str = "ceil",
     gap: float = 1e-3,
     time_limit: float = 20.0,
 ) -> Frontier:
-    """Trades `cost` against loss: plans at limits spread evenly from the dense network's cost to the least reachable.
+    """Trades `cost` against loss: plans at limits spread evenly from the dense cost to the least that is found.
 
     Args:
         network: from `advisor.analyze`.
@@ -107,7 +106,6 @@ def frontier(
         cost: which one to trade.
         points: at least 2; fewer come back where several limits have the same best plan.
         patterns, sensitivity, include_ends, exchange, rounding: as in `advisor.plan`.
-        seed: kept for symmetry with `advisor.plan`: no draw takes part in the estimated loss.
         gap, time_limit: of each point.
 
     Raises:
@@ -145,7 +143,7 @@ def trace_front(
     if reached is None:
         raise BudgetError(f"no plan of least {cost} was found in time; ask for fewer patterns")
     found: list[FrontierPoint] = []
-    for limit in np.linspace(max(dense, reached[0]), reached[0], points):
+    for limit in np.linspace(max(dense, reached.value), reached.value, points):
         solution = _solve_or_take(table, cost, float(limit), reached, gap, time_limit)
         point = _point(table, cost, solution)
         # Limits fall, so losses do not: what costs no less than the point before at no smaller loss is no new point.
@@ -157,17 +155,19 @@ def trace_front(
 
 
 def _solve_or_take(
-    table: CostTable, cost: str, limit: float, reached: tuple[float, Choice], gap: float, time_limit: float
+    table: CostTable, cost: str, limit: float, reached: Least, gap: float, time_limit: float
 ) -> Solution:
     """The best plan within the limit; at the least reachable cost the plan in hand, if rounding hides all others."""
     try:
         return solve(table, {cost: limit}, gap=gap, time_limit=time_limit)
     except BudgetError:
-        if limit > reached[0]:
+        if limit > reached.value:
             raise
-        objective = table.objective(reached[1])
+        objective = table.objective(reached.choice)
         gap_here = 1.0 if objective else 0.0
-        return Solution(choice=reached[1], objective=objective, bound=0.0, gap=gap_here, status="time limit", seconds=0)
+        return Solution(
+            choice=reached.choice, objective=objective, bound=0.0, gap=gap_here, status="time limit", seconds=0
+        )
 
 
 def _point(table: CostTable, cost: str, solution: Solution) -> FrontierPoint:

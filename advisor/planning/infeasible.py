@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,21 +15,29 @@ from advisor.planning.table import Choice, CostTable
 _SECONDS = 10.0
 
 
-def smallest(table: CostTable, key: str, limits: Mapping[str, float] | None = None) -> tuple[float, Choice] | None:
+class Least(NamedTuple):
+    """The smallest total of a cost, and the choice that has it. Not `proven`: the best that was found in time."""
+
+    value: float
+    choice: Choice
+    proven: bool = True
+
+
+def smallest(table: CostTable, key: str, limits: Mapping[str, float] | None = None) -> Least | None:
     """The smallest total of one cost that any choice within the other `limits` has, and that choice.
 
     Returns:
-        (value in the cost's unit, choice); None where no choice keeps the limits.
+        The value is in the cost's unit; None where no choice keeps the limits, or none was found in time.
     """
     others = {name: limit for name, limit in (limits or {}).items() if name != key}
     if not others and not table.groups and key != "peak_memory":
         choice = np.array([int(np.argmin(column)) for column in table.costs[key]], dtype=np.int64)
-        return table.total(key, choice), choice
+        return Least(table.total(key, choice), choice)
     program = build_program(table, (key, *others), loss=False)
     answer = program.solve(others, minimise=key, gap=1e-9, time_limit=_SECONDS)
     if answer.choice is None:
         return None
-    return table.total(key, answer.choice), answer.choice
+    return Least(table.total(key, answer.choice), answer.choice, answer.status == "optimal")
 
 
 def explain(table: CostTable, limits: Mapping[str, float], *, hint: str = "") -> str:
@@ -36,15 +45,14 @@ def explain(table: CostTable, limits: Mapping[str, float], *, hint: str = "") ->
     alternative = f" or {hint}" if hint else ""
     for key, limit in limits.items():
         found = smallest(table, key)
-        if found is not None and found[0] > limit:
-            reachable = cost_text(key, found[0], up=True)
+        if found is not None and found.value > limit:
             return (
-                f"budget {key}={cost_text(key, limit)} is below the smallest reachable {reachable} "
-                f"({_limiting(table, key, found[1])}); raise it{alternative}"
+                f"budget {key}={cost_text(key, limit)} is below the smallest {_word(found)} "
+                f"{cost_text(key, found.value, up=True)} ({_limiting(table, key, found.choice)}); raise it{alternative}"
             )
     for first, second in combinations(limits, 2):
         found = smallest(table, first, {second: limits[second]})
-        if found is not None and found[0] > limits[first]:
+        if found is not None and found.value > limits[first]:
             other = smallest(table, second, {first: limits[first]})
             return (
                 f"budgets {first}={cost_text(first, limits[first])} and {second}={cost_text(second, limits[second])} "
@@ -54,18 +62,22 @@ def explain(table: CostTable, limits: Mapping[str, float], *, hint: str = "") ->
             )
     listed = ", ".join(f"{key}={cost_text(key, limit)}" for key, limit in limits.items())
     least = [
-        f"{key} {cost_text(key, found[0], up=True)}"
+        f"{key} {cost_text(key, found.value, up=True)}{'' if found.proven else ' (found in time)'}"
         for key in limits
-        if (found := smallest(table, key, limits)) is not None and found[0] > limits[key]
+        if (found := smallest(table, key, limits)) is not None and found.value > limits[key]
     ]
     given = f"; given the others, the smallest reachable are {', '.join(least)}" if least else ""
     return f"budgets {listed} cannot be met together, though any two of them can{given}; raise one{alternative}"
 
 
-def _reachable(key: str, found: tuple[float, Choice], other: str, limits: Mapping[str, float]) -> str:
+def _word(found: Least) -> str:
+    return "reachable" if found.proven else "found in time"
+
+
+def _reachable(key: str, found: Least, other: str, limits: Mapping[str, float]) -> str:
     return (
-        f"with {other}={cost_text(other, limits[other])} the smallest reachable {key} is "
-        f"{cost_text(key, found[0], up=True)}"
+        f"with {other}={cost_text(other, limits[other])} the smallest {_word(found)} {key} is "
+        f"{cost_text(key, found.value, up=True)}"
     )
 
 

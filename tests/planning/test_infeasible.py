@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from advisor.errors import BudgetError
-from advisor.planning.infeasible import explain, smallest
+from advisor.planning.infeasible import Least, explain, smallest
 from advisor.planning.solve import solve
 from advisor.planning.table import CostTable
 from tests.planning.tables import table_of, tied_tables
@@ -20,6 +21,13 @@ def test_names_the_smallest_reachable_and_the_layer_that_limits() -> None:
         "budget latency=3.100 ms is below the smallest reachable 3.800 ms (layer0 limits it most: with channel d=0.5, "
         "its cheapest option, it takes 2.500 ms); raise it or allow the pattern 'width'"
     )
+
+
+def test_a_solver_stopped_early_claims_no_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = table_of({"latency": [[4, 2.5], [3, 1.3]]}, [[0, 1], [0, 1]])
+    found = Least(3.8, np.array([1, 1]), proven=False)
+    monkeypatch.setattr("advisor.planning.infeasible.smallest", lambda *_: found)
+    assert "is below the smallest found in time 3.800 ms" in explain(table, {"latency": 3.1})
 
 
 def test_the_reachable_value_as_printed_can_be_met() -> None:
@@ -63,4 +71,5 @@ def test_smallest_equals_trying_everything(table: CostTable) -> None:
     for key in table.keys:
         found = smallest(table, key)
         assert found is not None
-        assert found[0] == pytest.approx(min(table.total(key, c) for c in choices))
+        assert found.proven
+        assert found.value == pytest.approx(min(table.total(key, c) for c in choices))
