@@ -29,6 +29,7 @@ class CpuClock:
     """
 
     def __init__(self) -> None:
+        settle_allocator()
         self._waited_ns = self._total_ns = 0
 
     def __call__(self, work: Work) -> float:
@@ -44,6 +45,19 @@ class CpuClock:
     def waited(self) -> float:
         """The share of the time on this clock that went to other processes, 0 to 1."""
         return self._waited_ns / self._total_ns if self._total_ns else 0.0
+
+
+def settle_allocator() -> None:
+    """Brings C's allocator to the state of a process that has been running for a while.
+
+    glibc maps large pieces of memory anew at each request, and every first touch of a page then costs a fault, until a
+    piece of that size was given back once; from then on it keeps them (up to 32 MiB, its M_MMAP_THRESHOLD). Without
+    this, work timed early in a process looked up to five times slower than the same work later on.
+    """
+    import torch
+
+    piece = torch.empty(31 * 1024 * 1024, dtype=torch.uint8)  # never touched: no page of it is ever filled
+    del piece
 
 
 class _Queue:
