@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _METHOD = (
     "every execution was timed alone, each run next to a run of one dense reference layer in warm caches; medians, "
     "divided by how far the reference was from its own median over the whole session; the whole network was timed "
-    "first and last; on Linux CPUs without the time that other processes had the core"
+    "first and last; with one thread on Linux CPUs without the time that other processes had the core"
 )
 
 

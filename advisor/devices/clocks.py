@@ -21,21 +21,26 @@ class Clock(Protocol):
 
 
 class CpuClock:
-    """Wall time without the time that this thread waited for a core while other processes had it.
+    """Wall time; of work in one thread, without the time that it waited for a core while other processes had it.
 
     On a shared machine a scheduler takes the core away for milliseconds at a time, so that short work looks fast and
-    long work slow. Linux says how long (`schedstat`); elsewhere this is plain wall time. Only the calling thread's
-    waiting is known: with several threads, a worker's stays in.
+    long work slow. Linux says how long (`schedstat`); elsewhere this is plain wall time.
+
+    With several threads nothing is taken out: the calling thread may wait for a core that its own workers have (more
+    threads than cores, or two that landed on one), or wait while a worker with more to do is not done either. That
+    time is the work's own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, one_thread: bool = False) -> None:
+        """`one_thread`: the calling thread does all of the work."""
+        self._one_thread = one_thread
         settle_allocator()
         self._waited_ns = self._total_ns = 0
 
     def __call__(self, work: Work) -> float:
-        before, start = _queued_ns(), time.perf_counter_ns()
+        before, start = self._queued_ns(), time.perf_counter_ns()
         work()
-        total, waited = time.perf_counter_ns() - start, _queued_ns() - before
+        total, waited = time.perf_counter_ns() - start, self._queued_ns() - before
         waited = min(max(waited, 0), total)
         self._total_ns += total
         self._waited_ns += waited
@@ -43,8 +48,11 @@ class CpuClock:
 
     @property
     def waited(self) -> float:
-        """The share of the time on this clock that went to other processes, 0 to 1."""
+        """The share of the time on this clock that went to other processes, 0 to 1; 0 where nothing is taken out."""
         return self._waited_ns / self._total_ns if self._total_ns else 0.0
+
+    def _queued_ns(self) -> int:
+        return _queued_ns() if self._one_thread else 0
 
 
 def settle_allocator() -> None:
@@ -119,8 +127,12 @@ class CudaClock:
 
 
 def clock_for(device: str) -> Clock:
-    """The clock of "cpu" or "cuda[:i]"."""
-    return CudaClock(device) if device_type(device) == "cuda" else CpuClock()
+    """The clock of "cpu" or "cuda[:i]", for work under as many threads as torch has now."""
+    if device_type(device) == "cuda":
+        return CudaClock(device)
+    import torch
+
+    return CpuClock(one_thread=torch.get_num_threads() == 1)
 
 
 def waited_share(clock: Clock) -> float:

@@ -99,7 +99,7 @@ def time_interleaved(
 
     Args:
         callables: name → work without arguments.
-        clock: how one run is timed, `clock_for(device)`; the CPU's otherwise.
+        clock: how one run is timed, `clock_for(device)`; by wall time otherwise.
         warmup: rounds run and thrown away first.
         min_seconds: go on at least this long, however small the spread.
         primed: names that run once more, off the clock, right before each timed run, so that what they find in the

@@ -5,6 +5,7 @@ import torch
 
 from advisor.devices import clocks
 from advisor.devices.clocks import CpuClock, CudaClock, clock_for, waited_share
+from advisor.devices.settings import cpu_threads
 
 
 def test_the_cpu_clock_takes_wall_time() -> None:
@@ -22,12 +23,29 @@ def test_waiting_for_a_core_is_taken_out_and_told(monkeypatch: pytest.MonkeyPatc
         now[0] += total_ms * 1_000_000
         queued[0] += waited_ms * 1_000_000
 
-    clock = CpuClock()
+    clock = CpuClock(one_thread=True)
     assert clock(lambda: work(7, 4)) == pytest.approx(3.0)
     assert clock(lambda: work(3, 0)) == pytest.approx(3.0)
     assert waited_share(clock) == pytest.approx(0.4)
     assert clock(lambda: work(1, 5)) > 0  # a scheduler that counts otherwise does not make time negative
     assert waited_share(lambda work: 1.0) == 0.0
+    several = CpuClock()  # a thread may wait for its own workers
+    assert several(lambda: work(7, 4)) == pytest.approx(7.0)
+    assert waited_share(several) == 0.0
+
+
+@pytest.mark.parametrize(("threads", "share"), [(1, 0.5), (2, 0.0)])
+def test_only_one_thread_is_relieved_of_its_waiting(
+    threads: int, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = iter(range(0, 100, 2))
+    monkeypatch.setattr(clocks.time, "perf_counter_ns", lambda: 2 * next(ticks))
+    queued = iter(range(0, 100, 2))
+    monkeypatch.setattr(clocks, "_queued_ns", lambda: next(queued))
+    with cpu_threads(threads):
+        clock = clock_for("cpu")
+    clock(lambda: None)
+    assert waited_share(clock) == share
 
 
 def test_a_system_that_does_not_say_how_long_a_thread_waited(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,7 +56,7 @@ def test_a_system_that_does_not_say_how_long_a_thread_waited(monkeypatch: pytest
     def elsewhere() -> None:
         monkeypatch.setattr(clocks.os, "open", _absent)
         found.append(clocks._queued_ns())
-        found.append(CpuClock()(lambda: time.sleep(0.002)))
+        found.append(CpuClock(one_thread=True)(lambda: time.sleep(0.002)))
 
     thread = threading.Thread(target=elsewhere)  # the stream is kept per thread
     thread.start()
