@@ -18,12 +18,18 @@ MAX_JSON_DEPTH = 40
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Writes beside `path`, flushes to the disk, then renames: whoever reads sees the old file or the whole new one.
 
+    A symbolic link stays one: the file that it points to is renewed. Devices and pipes are written to as they are.
+
     Raises:
         AdvisorError: the folder is missing, is not writable, or the disk is full; nothing is left behind.
     """
     target = Path(path)
     temporary: str | None = None
     try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            target.write_bytes(data)  # a device or a pipe (/dev/stdout) is written to, never replaced by a file
+            return
+        target = Path(os.path.realpath(target))
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
