@@ -91,13 +91,22 @@ def load_model(
     elif source == "torchvision" and isinstance(default, list):
         # Detection networks take a list of images without a batch axis.
         images = shapes if shapes is not None else default
-        inputs = ([torch.zeros(shape[-3:], device=target, dtype=dtype) for shape in images],)
+        inputs = ([_zeros(shape[-3:], target, dtype) for shape in images],)
     else:
         chosen = shapes if shapes is not None else (default or (1, 3, 224, 224))
         if isinstance(chosen[0], int):
             chosen = (chosen,)
-        inputs = tuple(torch.zeros(shape, device=target, dtype=dtype) for shape in chosen)
+        inputs = tuple(_zeros(shape, target, dtype) for shape in chosen)
     return LoadedModel(module=module, example_inputs=inputs, name=spec)
+
+
+def _zeros(shape: Shape, device: str, dtype: torch.dtype) -> torch.Tensor:
+    try:
+        return torch.zeros(shape, device=device, dtype=dtype)
+    except (RuntimeError, OverflowError, TypeError) as error:  # more bytes than memory has, or than 64 bits count
+        raise ModelError(
+            f"input {'x'.join(map(str, shape))} is too large for a tensor; give a smaller shape, such as 1x3x224x224"
+        ) from error
 
 
 @contextmanager
@@ -120,7 +129,7 @@ def _built(spec: str, build: Callable[[], Any], device: str) -> tuple[torch.nn.M
                     result = build()
             except ModelError:
                 raise
-            except Exception:
+            except (Exception, SystemExit):
                 # Some constructors compute with real numbers; then real weights it is.
                 result = _guarded(spec, build)
         else:

@@ -157,10 +157,21 @@ def test_mistakes_are_one_line(case: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_input_that_no_tensor_can_hold_is_one_line() -> None:
+    for spec, text in (
+        ("zoo:digits_cnn", "1x1x999999999x9999999999"),
+        ("torchvision:ssd300_vgg16", "3x9999999999x9999999999"),
+    ):
+        with pytest.raises(ModelError, match="too large for a tensor; give a smaller shape") as caught:
+            load_model(spec, input_text=text)
+        assert "\n" not in str(caught.value)
+
+
 FILES: dict[str, tuple[str, str]] = {
     "syntax": ("def build(:\n", "net.py:1: SyntaxError"),
     "raises": ("x = 1\nraise ValueError('first\\nsecond')\n", "net.py:2: ValueError: first second; mend it there"),
     "exits": ("import sys\nsys.exit(5)\n", "net.py:2: SystemExit: 5"),
+    "factory exits": ("def build():\n    raise SystemExit(3)\n", "net.py:2: SystemExit: 3"),
     "factory raises": ("def build():\n    return {}['width']\n", "net.py:2: KeyError: 'width'"),
     "needs an argument": ("def build(width):\n    return width\n", "missing 1 required positional argument: 'width'"),
     "imports what is not there": ("import no_such_package\n", "ModuleNotFoundError: No module named 'no_such_package'"),
