@@ -106,8 +106,8 @@ def _check_numbers(gap: float, time_limit: float, seed: int) -> None:
         raise BudgetError(f"gap={gap}; expected 0 or more, for example 0.001")
     if not time_limit > 0:
         raise BudgetError(f"time_limit={time_limit}; expected more than 0 seconds")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise PlanError(f"seed={seed!r}; expected a whole number, 0 or more")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise PlanError(f"seed={str(seed)[:40]}; expected a whole number from 0 to {2**63 - 1}")
 
 
 def _hint(network: Network, patterns: Sequence[str], include_ends: bool, keys: Sequence[str]) -> str:

@@ -163,6 +163,7 @@ def test_infeasible_names_the_smallest_reachable_and_the_way_out(digits: Network
         ({"time_limit": 0.0}, "time_limit=0.0"),
         ({"seed": -1}, "seed=-1"),
         ({"seed": 1.5}, "seed=1.5"),
+        ({"seed": 2**63}, "expected a whole number from 0 to 9223372036854775807"),  # a plan file holds no larger one
         ({"budgets": {"latency": "50%"}}, "budget latency needs a profile"),
         ({"budgets": {}}, "no budget given"),
         ({"exchange": {"channel": -1}}, "exchange rate of pattern 'channel'"),
