@@ -14,7 +14,7 @@ from advisor.errors import PlanError
 from advisor.plans.again import check_zeros, dense_again, is_applied
 from advisor.plans.kept import narrowed, with_kept
 from advisor.plans.masks import connections_of, mask_of
-from advisor.plans.match import check_model, network_for
+from advisor.plans.match import check_is_module, check_model, network_for
 from advisor.runtime.execution import Method, method_of
 from advisor.runtime.fold import fold, has_norms
 from advisor.runtime.gather import Gathered, can_replace, gathered
@@ -60,8 +60,9 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
             needed only where the module has to be analysed again (width, for_inference).
 
     Raises:
-        PlanError: the plan belongs to another network; the first difference is named.
+        PlanError: no module, or the plan belongs to another network; the first difference is named.
     """
+    check_is_module(model)
     again = is_applied(plan, model)
     if again and not for_inference:
         raise PlanError(

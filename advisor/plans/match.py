@@ -29,6 +29,7 @@ def check_model(plan: Plan, model: nn.Module, *, narrowed: bool = False) -> None
         PlanError: the first difference.
     """
     check_plan(plan)
+    check_is_module(model)
     found = dict(model.named_parameters(remove_duplicate=False))
     for layer in plan.layers:
         shape, groups = shape_under(layer.layer, layer.option) if narrowed else (layer.weight_shape, layer.groups)
@@ -42,6 +43,12 @@ def check_model(plan: Plan, model: nn.Module, *, narrowed: bool = False) -> None
                 f"plan for {plan.model!r}: it was made for {round(line.dense):,} parameters, the module has "
                 f"{params:,}; the plan belongs to another network"
             )
+
+
+def check_is_module(model: object) -> None:
+    """Raises PlanError for what is no module."""
+    if not isinstance(model, nn.Module):
+        raise PlanError(f"cannot apply a plan to a {type(model).__name__}; expected a torch.nn.Module")
 
 
 def _difference(layer: PlanLayer, model: nn.Module, found: dict[str, nn.Parameter], shape: Shape, fitting: int) -> str:
