@@ -93,7 +93,7 @@ def load_model(
         images = shapes if shapes is not None else default
         inputs = ([_zeros(shape[-3:], target, dtype) for shape in images],)
     else:
-        chosen = shapes if shapes is not None else (default or (1, 3, 224, 224))
+        chosen: Any = shapes if shapes is not None else (default or (1, 3, 224, 224))
         if isinstance(chosen[0], int):
             chosen = (chosen,)
         inputs = tuple(_zeros(shape, target, dtype) for shape in chosen)
@@ -138,7 +138,7 @@ def _built(spec: str, build: Callable[[], Any], device: str) -> tuple[torch.nn.M
     if isinstance(result, tuple) and len(result) == 2:
         result, example = result
         if isinstance(example, tuple) and example and all(isinstance(size, int) for size in example):
-            example = torch.zeros(example)
+            example = _zeros(example, "cpu", torch.float32)
         inputs = example if isinstance(example, tuple) else (example,)
     if not isinstance(result, torch.nn.Module):
         raise ModelError(

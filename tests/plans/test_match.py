@@ -72,10 +72,10 @@ def test_the_first_difference_is_named(model: nn.Module, message: str) -> None:
 @pytest.mark.parametrize("given", [None, "torchvision:resnet18", nn.Linear, torch.zeros(2)])
 def test_what_is_no_module_is_refused(given: object) -> None:
     plan = small_plan()
-    with pytest.raises(PlanError, match="expected a torch.nn.Module"):
+    with pytest.raises(PlanError, match=r"expected a torch\.nn\.Module"):
         plan.apply(given)  # type: ignore[arg-type]
     if given is not None:  # masks need no module
-        with pytest.raises(PlanError, match="expected a torch.nn.Module"):
+        with pytest.raises(PlanError, match=r"expected a torch\.nn\.Module"):
             plan.masks(given)  # type: ignore[arg-type]
 
 
