@@ -81,13 +81,20 @@ def plan(
         Style(patterns=names, sensitivity=sensitivity, selection=selection, rounding=rounding, seed=seed),
         limits=limits,
         profile=profile,
-        notes=(*_exchange_note(exchange), *_selection_note(sensitivity, selection)),
+        notes=(*_exchange_note(exchange, names), *_selection_note(sensitivity, selection)),
     )
 
 
-def _exchange_note(exchange: Mapping[str, float] | None) -> tuple[str, ...]:
+def _exchange_note(exchange: Mapping[str, float] | None, patterns: Sequence[str]) -> tuple[str, ...]:
+    """How the losses of different patterns came to stand on one scale."""
     if not exchange:
-        return ()
+        compared = [name for name in patterns if name != "dense"]
+        if len(compared) < 2:
+            return ()
+        return (
+            f"losses of {', '.join(compared)} stand on one scale by assumption, not by measurement: validate, then "
+            "plan again with what it found (--exchange report.json)",
+        )
     rates = ", ".join(f"{name} {rate:.4g}" for name, rate in sorted(exchange.items()))
     return (f"losses are scaled by measured exchange rates: {rates}",)
 

@@ -62,6 +62,25 @@ def test_a_limited_memory_says_what_a_run_takes_beside_it(digits: Network, key: 
     assert all(says in note for note in told)
 
 
+def test_patterns_that_nobody_has_compared_are_told(digits: Network) -> None:
+    def told(patterns: list[str], exchange: dict[str, float] | None = None) -> list[str]:
+        plan = advisor.plan(digits, budgets={"macs": "60%"}, patterns=patterns, exchange=exchange)
+        return [note for note in plan.notes if note.startswith("losses")]
+
+    assert told(["channel"]) == []
+    assert "losses of channel, group stand on one scale by assumption" in told(["channel", "group"])[0]
+    assert told(["channel", "group"], {"group": 1.2}) == ["losses are scaled by measured exchange rates: group 1.2"]
+
+
+def test_random_connections_lose_more_than_magnitude_says() -> None:
+    network = advisor.analyze(nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)), (1, 16))
+    for selection, count in (("random", 1), ("magnitude", 0)):
+        plan = advisor.plan(
+            network, budgets={"macs": "80%"}, patterns=["channel"], sensitivity="magnitude", selection=selection
+        )
+        assert len([note for note in plan.notes if "not chosen by them" in note]) == count
+
+
 def test_dropped_connections_are_counted_out_and_noted() -> None:
     # Two outputs that read one input each leave most outputs of the layer before unread.
     network = advisor.analyze(
