@@ -63,7 +63,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown factory": (["analyze", "raises.py:make"], "build"),
     "unknown package": (["analyze", "no_such_package.models:build"], "no_such_package"),
     "input shape": (["analyze", "zoo:digits_cnn", "--input", "1x1xforty"], "1x3x224x224"),
-    "input channels": (["analyze", "zoo:digits_cnn", "--input", "1x3x40x40"], "check --input"),
+    "input channels": (["analyze", "zoo:digits_cnn", "--input", "1x3x40x40"], "check the input (--input)"),
     "budget without value": (["plan", "zoo:digits_cnn", "--budget", "macs"], "macs"),
     "budget key": (["plan", "zoo:digits_cnn", "--budget", "mac=50%"], "did you mean 'macs'"),
     "budget unit": (["plan", "zoo:digits_cnn", "--budget", "latency=5MB"], "latency"),
