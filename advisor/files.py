@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from advisor.errors import AdvisorError
 
@@ -50,6 +50,25 @@ def write_bytes(path: str | Path, data: bytes) -> None:
                 f"cannot write {target}: {reason}; free space or choose another place, then run it again"
             ) from error
         raise
+
+
+def take_lock(stream: BinaryIO) -> bool:
+    """Locks an open file until it is closed or the process ends, however it ends.
+
+    Returns:
+        False where another process has the lock; True also where the system or the file system knows no locks.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return True
+    try:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
 
 
 def write_json(path: str | Path, document: Any) -> None:

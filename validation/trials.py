@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from advisor.errors import AdvisorError
-from advisor.files import read_json, write_bytes, write_json
+from advisor.files import read_json, take_lock, write_bytes, write_json
 from validation.contestants import Build, Contestant, begin
 from validation.progress import Monitor
 from validation.training import DivergedError, EpochResult, Recipe, Trainer, evaluate, recalibrate
@@ -120,18 +120,9 @@ def alone(out: Path) -> Iterator[None]:
         AdvisorError: another process works there.
     """
     out.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        yield
-        return
-    with (out / ".lock").open("w") as stream:
-        try:
-            fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AdvisorError(f"another validation runs in {out}; wait for it, or choose another --out") from error
-        except OSError:
-            pass  # a file system without locks
+    with (out / ".lock").open("wb") as stream:
+        if not take_lock(stream):
+            raise AdvisorError(f"another validation runs in {out}; wait for it, or choose another --out")
         yield
 
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from advisor.errors import AdvisorError, ProfileError
-from advisor.files import parse_json
+from advisor.files import parse_json, take_lock
 
 _VERSION = "sparsity-advisor/journal-1"
 _MAX_BYTES = 256 * 1024 * 1024
@@ -187,7 +187,8 @@ def _opened(path: Path) -> Any:
     while True:
         stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
-            _lock(stream, path)
+            if not take_lock(stream):
+                raise ProfileError(f"{path} is in use: another run measures into it; wait or choose another --out")
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
                     return stream
@@ -195,17 +196,3 @@ def _opened(path: Path) -> Any:
             stream.close()
             raise
         stream.close()
-
-
-def _lock(stream: Any, path: Path) -> None:
-    """Keeps a second run from writing into the same journal; the lock ends with the process, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows
-        return
-    try:
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ProfileError(f"{path} is in use: another run measures into it; wait or choose another --out") from error
-    except OSError:
-        pass  # a file system without locks

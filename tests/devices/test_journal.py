@@ -10,6 +10,7 @@ from advisor.devices import journal as journals
 from advisor.devices.document import execution_document
 from advisor.devices.journal import Header, Journal, record_problem
 from advisor.errors import ProfileError
+from advisor.files import take_lock
 from advisor.runtime.execution import Execution
 
 HEADER = Header(network="net", network_hash="0" * 16, settings={"threads": 1}, machine={"name": "M"}, reference="r")
@@ -129,14 +130,13 @@ def test_a_journal_that_its_run_removes_meanwhile_is_not_gone_on_from(
     path = tmp_path / "j"
     with Journal(path, HEADER) as journal:
         journal.append(WHOLE)
-    lock = journals._lock
 
-    def late(stream: Any, place: Path) -> None:
-        monkeypatch.setattr(journals, "_lock", lock)
+    def late(stream: Any) -> bool:
+        monkeypatch.undo()
         path.unlink()  # as the other run does at its end
-        lock(stream, place)
+        return take_lock(stream)
 
-    monkeypatch.setattr(journals, "_lock", late)
+    monkeypatch.setattr(journals, "take_lock", late)
     with Journal(path, HEADER) as journal:
         assert journal.records == []
         journal.append(record())
