@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import networkx as nx
 
+from advisor.errors import ModelError
+
 if TYPE_CHECKING:
     import torch
 
@@ -175,3 +177,11 @@ class Network:
         from advisor.coupling import couple
 
         return couple(self)
+
+
+def check_network(network: object) -> None:
+    """Raises ModelError for what is no Network: a module has to be analysed first."""
+    if not isinstance(network, Network):
+        raise ModelError(
+            f"got a {type(network).__name__}, expected a Network; make one with advisor.analyze(model, example_inputs)"
+        )

@@ -18,6 +18,7 @@ from advisor.devices.spend import deadline_of, spend
 from advisor.devices.subject import batch_of, dtype_of, with_batch
 from advisor.devices.work import in_order, network_hash, options_of, reference_of, tasks_of
 from advisor.errors import ProfileError
+from advisor.network import check_network
 
 if TYPE_CHECKING:
     from advisor.network import Network
@@ -72,6 +73,7 @@ def measure(
         DeviceError: this machine has no such device.
         ProfileError: nothing to measure, the network does not run, or the journal belongs to another run.
     """
+    check_network(network)
     check_device(device)
     if budget_seconds is not None and not budget_seconds > 0:
         raise ProfileError(f"budget_seconds={budget_seconds}; expected more than 0")

@@ -225,3 +225,12 @@ def load_profile(name: str | Path) -> Profile:
             raise ProfileError(f"profile {text}: no such file; make one with: advisor profile MODEL --out {text}")
         raise ProfileError(unknown("profile", text, list_profiles()) + "; or give the path of a file")
     return from_document(read_json(path, error=ProfileError), str(name))
+
+
+def check_profile(profile: object) -> None:
+    """Raises ProfileError for what is neither a Profile nor None."""
+    if profile is not None and not isinstance(profile, Profile):
+        raise ProfileError(
+            f"profile={str(profile)[:80]!r}: got a {type(profile).__name__}, expected a Profile; "
+            "advisor.load_profile reads one by name or path"
+        )

@@ -91,7 +91,8 @@ def _parse(key: str, value: str | float | Budget) -> Budget:
     if not isinstance(value, str):
         if key in ("params", "macs") and 0 < value <= 1:
             raise BudgetError(f"{where} is less than one; for a share of dense write '{100 * value:g}%'")
-        return _checked(Budget(key=key, value=float(value)), where)
+        number = float(value) if abs(value) < 1e300 else math.inf  # an integer of hundreds of digits has no float
+        return _checked(Budget(key=key, value=number), where)
     match = _NUMBER.fullmatch(value.strip())
     if match is None:
         raise BudgetError(f"{where}; expected a share as 50% or a number with its unit as {_EXAMPLES.get(key, '12ms')}")

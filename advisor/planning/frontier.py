@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advisor.devices.profile import check_profile
 from advisor.errors import BudgetError, unknown
+from advisor.network import check_network
 from advisor.patterns.option import Option
 from advisor.planning.budgets import COSTS, TIMES
 from advisor.planning.build import build_table
@@ -111,6 +113,8 @@ def frontier(
     Raises:
         BudgetError: an unknown cost, fewer than two points, or a time without a profile.
     """
+    check_network(network)
+    check_profile(profile)
     if cost not in COSTS:
         raise BudgetError(unknown("cost", cost, COSTS))
     names = checked_patterns(patterns if patterns is not None else DEFAULT_PATTERNS)

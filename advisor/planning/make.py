@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advisor.devices.profile import check_profile
 from advisor.errors import AdvisorError, BudgetError, PlanError, unknown
+from advisor.network import check_network
 from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.budgets import Budget, parse_budgets
 from advisor.planning.build import build_table
@@ -58,6 +60,8 @@ def plan(
         BudgetError: a budget that cannot be read, needs a profile, or cannot be met: the smallest reachable is named.
         PatternError, ProfileError, PlanError: an unknown pattern, a profile of other settings, an unknown option.
     """
+    check_network(network)
+    check_profile(profile)
     wanted = parse_budgets(budgets)
     names = checked_patterns(patterns if patterns is not None else DEFAULT_PATTERNS)
     if selection not in SELECTIONS:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 import advisor
@@ -185,6 +186,8 @@ def test_infeasible_names_the_smallest_reachable_and_the_way_out(digits: Network
         ({"seed": 2**63}, "expected a whole number from 0 to 9223372036854775807"),  # a plan file holds no larger one
         ({"budgets": {"latency": "50%"}}, "budget latency needs a profile"),
         ({"budgets": {}}, "no budget given"),
+        ({"profile": "r50.json"}, "profile='r50.json': got a str, expected a Profile; advisor.load_profile reads one"),
+        ({"budgets": {"macs": 10**400}}, "expected a positive, finite limit"),
         ({"exchange": {"channel": -1}}, "exchange rate of pattern 'channel'"),
     ],
 )
@@ -194,6 +197,17 @@ def test_mistakes_are_one_line(digits: Network, changes: dict[str, object], says
         advisor.plan(digits, **asked)  # type: ignore[arg-type]
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_module_has_to_be_analysed_first() -> None:
+    module = torch.nn.Linear(4, 4)
+    for ask in (
+        lambda: advisor.plan(module, budgets={"macs": "50%"}),  # type: ignore[arg-type]
+        lambda: advisor.frontier(module, cost="macs"),  # type: ignore[arg-type]
+        lambda: advisor.measure(module),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(AdvisorError, match="got a Linear, expected a Network; make one with"):
+            ask()
 
 
 def test_exchange_rates_decide_between_patterns(digits: Network) -> None:
