@@ -13,7 +13,7 @@ import torch
 from advisor.devices.timing import NOTEWORTHY
 from advisor.errors import AdvisorError, DeviceError, ProfileError
 from advisor.models import load_model
-from advisor.planning.budgets import cost_text
+from advisor.planning.budgets import TIMES, cost_text
 from advisor.trace import analyze
 from validation.contestants import Contestant, builder, check_kinds, check_network, line_up
 from validation.data import Request, load_data, suited
@@ -213,6 +213,10 @@ def _judge(
     fair = {label: way_of(plan) for label, plan in thinned.items() if label not in over}
     predicted = {}
     said = list(notes)
+    if wish.profile is None and any(wish.plan.costs[key].budget is not None for key in TIMES if key in wish.plan.costs):
+        said.append(
+            "no profile: baselines are held to the plan's MACs, not to its time; give --profile to hold them to it"
+        )
     for one in study.contestants:
         predicted[one.label], note = predicted_costs(one, wish, network)
         said += [note] if note else []

@@ -50,7 +50,7 @@ def baselines(
     Args:
         network: that the plan was made for.
         plan: gives budgets, pattern, rounding, sensitivity and which layers stay dense.
-        profile: needed where a time is limited; the one the plan was made with.
+        profile: the one the plan was made with; without it, times are not asked of the baselines, but the plan's MACs.
         kinds: which baselines.
         seed: of the draws; the plan's own where None.
 
@@ -59,7 +59,6 @@ def baselines(
 
     Raises:
         PlanError: an unknown kind, a plan without budgets, or one of another network.
-        BudgetError: a time is limited and there is no profile.
     """
     for kind in kinds:
         if kind not in BASELINES:
@@ -70,6 +69,10 @@ def baselines(
     limits = {key: line.budget for key, line in plan.costs.items() if line.budget is not None}
     if not limits:
         raise PlanError(f"plan for {plan.model!r} has no budgets, so there is nothing for a baseline to meet")
+    untimed: tuple[str, ...] = ()
+    if profile is None and any(key in TIMES for key in limits):
+        limits = _at_its_arithmetic(limits, plan)
+        untimed = (f"no profile: held to the plan's {limits['macs']:,.0f} MACs instead of a time",)
     question = Question(network=network, plan=plan, profile=profile, limits=limits)
     found, reasons = Baselines(), {}
     for kind in dict.fromkeys(kinds):
@@ -94,7 +97,7 @@ def baselines(
             ),
             limits=limits,
             profile=profile,
-            notes=notes,
+            notes=(*notes, *untimed),
         )
     found.reasons = reasons
     return found
@@ -106,12 +109,17 @@ def _largest(question: Question, kind: str) -> tuple[Trial, tuple[str, ...], tup
     try:
         return make(question)
     except CannotMeet as reason:
-        rest = {key: limit for key, limit in question.limits.items() if key not in TIMES}
-        if len(rest) == len(question.limits):
+        if not any(key in TIMES for key in question.limits):
             raise
-        macs = min(question.plan.costs["macs"].plan, rest.get("macs", math.inf))
-        trial, style, notes = make(replace(question, limits={**rest, "macs": macs}))
-        return trial, style, (*notes, f"{reason}: taken at the plan's {macs:,.0f} MACs instead")
+        limits = _at_its_arithmetic(question.limits, question.plan)
+        trial, style, notes = make(replace(question, limits=limits))
+        return trial, style, (*notes, f"{reason}: taken at the plan's {limits['macs']:,.0f} MACs instead")
+
+
+def _at_its_arithmetic(limits: Mapping[str, float], plan: Plan) -> dict[str, float]:
+    """The limits without times, and the MACs that the plan itself takes."""
+    rest = {key: limit for key, limit in limits.items() if key not in TIMES}
+    return {**rest, "macs": min(plan.costs["macs"].plan, rest.get("macs", math.inf))}
 
 
 def _selection(plan: Plan) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 import advisor
-from advisor.errors import BudgetError, PlanError
+from advisor.errors import PlanError
 from advisor.network import Network
 from advisor.planning.allocation import erk_scores, scaled
 from advisor.planning.baselines import baselines
@@ -94,9 +94,15 @@ def test_mistakes(digits: Network, residual: Network) -> None:
     free = replace(plan, costs={key: replace(line, budget=None) for key, line in plan.costs.items()})
     with pytest.raises(PlanError, match="has no budgets"):
         baselines(digits, free)
-    timed_plan = advisor.plan(digits, budgets={"latency": "80%"}, patterns=["group"], profile=timed(digits, ("group",)))
-    with pytest.raises(BudgetError, match="needs a profile"):
-        baselines(digits, timed_plan, kinds=["uniform"])
+
+
+def test_without_a_profile_the_plans_arithmetic_stands_for_its_time(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"latency": "80%"}, patterns=["group"], profile=timed(digits, ("group",)))
+    found = baselines(digits, plan, kinds=["uniform", "width"])
+    assert set(found) == {"uniform", "width"}
+    for baseline in found.values():
+        assert baseline.costs["macs"].plan <= plan.costs["macs"].plan
+        assert any(note.startswith("no profile: ") for note in baseline.notes)
 
 
 def test_random_draws_follow_the_seed(digits: Network) -> None:
