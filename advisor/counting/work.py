@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from advisor.network import Shape, Value
+from advisor.registry import registered
 
 Arguments = Mapping[str, Any]
 Handler = Callable[[Arguments, Sequence[Value], Sequence[Shape]], "list[Work]"]
@@ -46,12 +47,4 @@ HANDLERS: dict[str, Handler] = {}
 
 def counts(*targets: str) -> Callable[[Handler], Handler]:
     """Registers a handler for operators such as "aten.conv2d.default" or, for all overloads, "aten.conv2d"."""
-
-    def register(handler: Handler) -> Handler:
-        for target in targets:
-            if target in HANDLERS:
-                raise ValueError(f"two handlers count {target}")
-            HANDLERS[target] = handler
-        return handler
-
-    return register
+    return registered(HANDLERS, targets, "handlers")

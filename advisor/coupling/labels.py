@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.network import Shape
+from advisor.registry import registered
 
 Labels = NDArray[np.int64]
 Arguments = Mapping[str, Any]
@@ -93,15 +94,7 @@ MOVES: dict[str, Move] = {}
 
 def moves(*names: str) -> Callable[[Move], Move]:
     """Registers how operators move labels; the result holds one array per output, None where they cannot follow."""
-
-    def register(move: Move) -> Move:
-        for name in names:
-            if name in MOVES:
-                raise ValueError(f"two moves for {name}")
-            MOVES[name] = move
-        return move
-
-    return register
+    return registered(MOVES, names, "moves")
 
 
 def _axis(a: Arguments, rank: int, key: str = "dim") -> int:

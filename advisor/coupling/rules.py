@@ -11,6 +11,7 @@ from advisor.counting.arguments import refs
 from advisor.coupling.labels import Labels, lift, shrink, split_axes, spread
 from advisor.coupling.walker import Walker
 from advisor.network import Op, Ref
+from advisor.registry import registered
 
 Arguments = Mapping[str, Any]
 Rule = Callable[[Walker, Op, Arguments], None]
@@ -19,15 +20,7 @@ RULES: dict[str, Rule] = {}
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
     """Registers a rule for operators by their base name."""
-
-    def register(function: Rule) -> Rule:
-        for name in names:
-            if name in RULES:
-                raise ValueError(f"two rules for {name}")
-            RULES[name] = function
-        return function
-
-    return register
+    return registered(RULES, names, "rules")
 
 
 def place(op: Op) -> str:
