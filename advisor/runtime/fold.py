@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from advisor.counting.arguments import base_name, operands
-from advisor.runtime.gather import Gathered, GroupLinear
+from advisor.runtime.sparse import Sparse, SparseLinear
 
 if TYPE_CHECKING:
     from advisor.network import Network, Op
@@ -73,7 +73,7 @@ def _pairs_from_ops(module: nn.Module, network: Network) -> Iterator[tuple[nn.Mo
     for name, layer in modules.items():
         ops = runs.get(id(layer), [])
         products = [op for op in ops if base_name(op.target) in _PRODUCTS]
-        if len(products) != 1 or not (name in direct or isinstance(layer, Gathered)) or not ops[-1].outputs:
+        if len(products) != 1 or not (name in direct or isinstance(layer, Sparse)) or not ops[-1].outputs:
             continue
         made = ops[-1].outputs[0]
         after = readers[made]
@@ -117,7 +117,7 @@ def _pairs_from_sequences(module: nn.Module) -> Iterator[tuple[nn.Module, nn.Mod
 
 
 def _is_linear(layer: nn.Module) -> bool:
-    return isinstance(layer, nn.Linear | GroupLinear)
+    return isinstance(layer, nn.Linear | SparseLinear)
 
 
 def _is_frozen(norm: nn.Module) -> bool:
@@ -137,7 +137,9 @@ def _fits(layer: nn.Module, norm: nn.Module) -> bool:
         return False
     if norm._buffers["running_mean"].numel() != _outputs(layer):  # type: ignore[union-attr]
         return False
-    return isinstance(layer, Gathered) or type(layer).forward in _STANDARD or _adds_its_bias(layer)
+    if isinstance(layer, Sparse):
+        return layer.activation == "none"
+    return type(layer).forward in _STANDARD or _adds_its_bias(layer)
 
 
 def _adds_its_bias(layer: nn.Module) -> bool:
@@ -159,6 +161,8 @@ def _adds_its_bias(layer: nn.Module) -> bool:
 
 
 def _outputs(layer: nn.Module) -> int:
+    if isinstance(layer, Sparse):
+        return layer.dense_shape[0]
     weight: torch.Tensor = layer._parameters["weight"]  # type: ignore[assignment]
     groups = layer.groups if isinstance(layer, _ConvTransposeNd) else 1
     return weight.shape[1] * groups if isinstance(layer, _ConvTransposeNd) else weight.shape[0]
@@ -180,6 +184,8 @@ def _merge(layer: Any, norm: Any) -> None:
             grouped = weight.view(layer.groups, -1, *weight.shape[1:])
             factors = s.view(layer.groups, 1, -1, *(1,) * (weight.dim() - 2))
             scaled = (grouped * factors).view(weight.shape)
+        elif isinstance(layer, Sparse):
+            scaled = weight * layer.by_row(s)
         else:
             scaled = weight * s.view(-1, *(1,) * (weight.dim() - 1))
         layer.weight = nn.Parameter(scaled.to(layer.weight.dtype), layer.weight.requires_grad)
