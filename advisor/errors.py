@@ -43,3 +43,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     hint = f"did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
     listed = ", ".join(names[:12]) + (f", … ({len(names)} in all)" if len(names) > 12 else "")
     return f"unknown {what} {name!r}; {hint}known: {listed}"
+
+
+class KernelError(AdvisorError):
+    """A sparse kernel was given tensors that do not belong together, or cannot run here."""

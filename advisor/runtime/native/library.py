@@ -1,0 +1,56 @@
+"""Finding the compiled kernels, and saying in words why they are not there."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from functools import cache
+from typing import Any, Literal
+
+Isa = Literal["avx512", "avx2", "portable"]
+ISAS: tuple[Isa, ...] = ("portable", "avx2", "avx512")  # by the number that the compiled part knows them by
+
+
+@cache
+def _load() -> tuple[Any, str]:
+    try:
+        return importlib.import_module("advisor.runtime.native._kernels"), ""
+    except ModuleNotFoundError:
+        return None, "not built: no C++ compiler was at hand when the package was installed; install one and reinstall"
+    except ImportError as error:
+        return None, f"built, but not loadable here: {' '.join(str(error).split())[:200]}"
+
+
+def kernels() -> Any:
+    """The compiled module; only where `available()`."""
+    return _load()[0]
+
+
+def available() -> bool:
+    """Whether sparse layers can run on compiled kernels here."""
+    return not why_not()
+
+
+def why_not() -> str:
+    """Why they cannot, in one line; "" where they can."""
+    if os.environ.get("ADVISOR_NATIVE") == "0":
+        return "switched off by ADVISOR_NATIVE=0"
+    return _load()[1]
+
+
+@cache
+def _lowered(wanted: str | None) -> int:
+    best = int(kernels().isa())
+    if wanted in ISAS:
+        return min(best, ISAS.index(wanted))
+    return best
+
+
+def isa_number() -> int:
+    """0 portable, 1 AVX2, 2 AVX-512: the newest that this CPU has, or what ADVISOR_ISA lowers it to."""
+    return _lowered(os.environ.get("ADVISOR_ISA"))
+
+
+def isa() -> Isa | Literal[""]:
+    """The instruction set that the kernels use here; "" where there are none."""
+    return ISAS[isa_number()] if available() else ""

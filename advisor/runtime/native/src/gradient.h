@@ -1,0 +1,157 @@
+// Gradient of the kept weights: for each connection and tap, the product of its input and the output's gradient,
+// summed over all positions. Every weight is summed by one thread, band after band: the same sum on any number of them.
+#pragma once
+#include "bands.h"
+
+namespace advisor {
+namespace ADVISOR_ISA {
+
+template <int N>
+struct GradWeight : Bands<N, GradWeight<N>> {
+  using Base = Bands<N, GradWeight<N>>;
+  using Base::job;
+  using Base::pixels;
+  using Base::planes;
+  float* grad;
+  int32_t splits;
+
+  GradWeight(const Job& j, float* g) : Base(j), grad(g) {
+    splits = job.threads < 1 ? 1 : job.threads > job.blocks ? job.blocks : job.threads;
+  }
+
+  void run() { parallel(splits, job.threads, work, this); }
+
+  static void work(void* self, int64_t split) {
+    auto* f = static_cast<GradWeight*>(self);
+    const int64_t entry = static_cast<int64_t>(f->job.taps_h) * f->job.taps_w * f->job.block;
+    const int64_t from = f->job.indptr[f->first_block(split)] * entry, to = f->job.indptr[f->last_block(split)] * entry;
+    std::memset(f->grad + from, 0, sizeof(float) * (to - from));
+    for (int64_t i = 0; i < f->count && __atomic_load_n(&f->status, __ATOMIC_RELAXED) == kOk; ++i)
+      f->band(i, static_cast<int>(split));
+  }
+
+  int32_t first_block(int64_t split) const { return static_cast<int32_t>(job.blocks * split / splits); }
+  int32_t last_block(int64_t split) const { return static_cast<int32_t>(job.blocks * (split + 1) / splits); }
+
+  void flat(int64_t first, int64_t end, const Packed& packed, int split) {
+    positions(0, first, end - first, packed, split);
+  }
+  void in_place(int64_t image, int64_t first, int64_t width, const Packed& packed, int split) {
+    positions(image, first, width, packed, split);
+  }
+  void rows(int64_t image, int64_t r0, int64_t r1, const Packed& packed, int split) {
+    positions(image, r0 * job.out_w, (r1 - r0) * job.out_w, packed, split);
+  }
+
+  void positions(int64_t image, int64_t first, int64_t n, const Packed& packed, int split) {
+    const int32_t b0 = first_block(split), b1 = last_block(split);
+    const int64_t width = round_up(n, N), channel = static_cast<int64_t>(b0) * job.block;
+    const int64_t outputs = static_cast<int64_t>(b1 - b0) * job.block;
+    auto* y = static_cast<float*>(scratch(kGradSlot, sizeof(float) * outputs * width));
+    if (!y) return this->fail();
+    gather(image, first, n, width, channel, outputs, y);
+    for (int32_t b = b0; b < b1; ++b) {
+      const float* own = y + static_cast<int64_t>(b - b0) * job.block * width;
+      const int64_t entries = static_cast<int64_t>(job.indptr[b + 1] - job.indptr[b]) * job.taps_h * job.taps_w;
+      int o = 0;
+      for (; o + 4 <= job.block; o += 4) block_of<4, kWide>(b, o, own + o * width, width, n, entries, packed);
+      for (; o < job.block; ++o) block_of<1, kTall>(b, o, own + o * width, width, n, entries, packed);
+    }
+  }
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+  static constexpr int kWide = 6, kTall = 12;  // 32 registers
+#else
+  static constexpr int kWide = 2, kTall = 6;  // 16
+#endif
+
+  // The output's gradient of a band, (outputs, width), zero behind its n positions.
+  void gather(int64_t image, int64_t first, int64_t n, int64_t width, int64_t channel, int64_t outputs, float* to) {
+    for (int64_t i = 0, run; i < n; i += run) {
+      int64_t from = image, q = first + i;
+      if (job.layout == kColumns) {
+        from = q / pixels;
+        q %= pixels;
+      }
+      const bool one_line = job.y_row == job.out_w * job.y_col;
+      run = one_line ? pixels - q : job.out_w - q % job.out_w;
+      if (run > n - i) run = n - i;
+      const float* y = job.y + from * job.y_image + q / job.out_w * job.y_row + q % job.out_w * job.y_col +
+                       channel * job.y_channel;
+      if (job.y_channel == 1 && run > 1) {
+        transpose(y, job.y_col, to + i, width, run, outputs);
+        continue;
+      }
+      for (int64_t o = 0; o < outputs; ++o) {
+        const float* line = y + o * job.y_channel;
+        if (job.y_col == 1) std::memcpy(to + o * width + i, line, sizeof(float) * run);
+        else
+          for (int64_t k = 0; k < run; ++k) to[o * width + i + k] = line[k * job.y_col];
+      }
+    }
+    for (int64_t o = 0; o < outputs; ++o)
+      if (width > n) std::memset(to + o * width + n, 0, sizeof(float) * (width - n));
+  }
+
+  // B outputs of a block against all (connection, tap) pairs of its list, E of them at a time.
+  template <int B, int E>
+  void block_of(int32_t block, int output, const float* y, int64_t width, int64_t n, int64_t entries,
+                const Packed& packed) {
+    const int taps = job.taps_h * job.taps_w;
+    const int32_t* inputs = job.inputs + job.indptr[block];
+    float* grads = grad + static_cast<int64_t>(job.indptr[block]) * taps * job.block + output;
+    int64_t e = 0;
+    for (; e + E <= entries; e += E) dots<B, E>(inputs, taps, e, y, width, n, grads, packed);
+    for (; e < entries; ++e) dots<B, 1>(inputs, taps, e, y, width, n, grads, packed);
+  }
+
+  template <int B, int E>
+  ADVISOR_INLINE void dots(const int32_t* inputs, int taps, int64_t e, const float* y, int64_t width, int64_t n,
+                           float* grads, const Packed& packed) {
+    using V = simd::vec<N>;
+    const float* x[E];
+    simd::unroll<E>([&](auto i) ADVISOR_LAMBDA {
+      x[i] = packed.panel + inputs[(e + i) / taps] * packed.input_stride + packed.taps[(e + i) % taps];
+    });
+    V sums[B * E];
+    simd::unroll<B * E>([&](auto q) ADVISOR_LAMBDA { sums[q] = V{}; });
+    int64_t v = 0;
+    for (; v + N <= n; v += N) {
+      V g[B];
+      simd::unroll<B>([&](auto b) ADVISOR_LAMBDA {
+        g[b] = simd::load<N>(y + b * width + v);
+        ADVISOR_KEEP(g[b]);
+      });
+      simd::unroll<E>([&](auto i) ADVISOR_LAMBDA {
+        V loaded = simd::load<N>(x[i] + v);
+        if constexpr (B > 1) ADVISOR_KEEP(loaded);
+        simd::unroll<B>([&](auto b) ADVISOR_LAMBDA { sums[b * E + i] += g[b] * loaded; });
+      });
+    }
+    if (v < n) {
+      // Lanes behind the end belong to others, and what is not finite there must not come in.
+      simd::unroll<E>([&](auto i) ADVISOR_LAMBDA {
+        const V loaded = simd::load_some<N>(x[i] + v, static_cast<int>(n - v));
+        simd::unroll<B>([&](auto b) ADVISOR_LAMBDA {
+          sums[b * E + i] += simd::load<N>(y + b * width + v) * loaded;
+        });
+      });
+    }
+    simd::unroll<E>([&](auto i) ADVISOR_LAMBDA {
+      simd::unroll<B>([&](auto b) ADVISOR_LAMBDA { grads[(e + i) * job.block + b] += simd::sum<N>(sums[b * E + i]); });
+    });
+  }
+};
+
+template <int N>
+static int32_t grad_weight_with(const Job& job, float* grad) {
+  const bool planes = job.layout == kShifted && job.kernel == kList;
+  if (job.vectors < 1 || job.taps_h * job.taps_w > kMaxTaps || !(planes || job.layout == kColumns)) return kBadTuning;
+  if (job.blocks == 0) return kOk;
+  GradWeight<N> work(job, grad);
+  work.run();
+  return work.status;
+}
+
+}  // namespace ADVISOR_ISA
+}  // namespace advisor

@@ -1,0 +1,3 @@
+#define ADVISOR_ISA avx2
+#define ADVISOR_LANES 8
+#include "isa.inl"

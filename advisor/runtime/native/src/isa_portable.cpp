@@ -1,0 +1,3 @@
+#define ADVISOR_ISA portable
+#define ADVISOR_LANES 4
+#include "isa.inl"

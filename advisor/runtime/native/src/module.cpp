@@ -1,0 +1,120 @@
+// The Python side: `forward(job)` and friends take a ctypes structure with the layout of Job and return a status.
+// Only the limited API is used, so that one build serves every Python from 3.11 on; torch is never linked against.
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+#include <cstring>
+
+#include "job.h"
+#include "transposed.h"
+
+namespace {
+
+using namespace advisor;
+
+bool ascending_and_inside(const int32_t* indptr, const int32_t* inputs, int32_t blocks, int64_t channels) {
+  if (indptr[0] != 0) return false;
+  for (int32_t b = 0; b < blocks; ++b) {
+    if (indptr[b + 1] < indptr[b]) return false;
+    int64_t before = -1;
+    for (int32_t i = indptr[b]; i < indptr[b + 1]; ++i) {
+      if (inputs[i] <= before || inputs[i] >= channels) return false;
+      before = inputs[i];
+    }
+  }
+  return true;
+}
+
+int isa() {
+#if defined(ADVISOR_X86)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl"))
+    return 2;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
+#endif
+  return 0;
+}
+
+using Forward = int32_t (*)(const Job&);
+using GradWeight = int32_t (*)(const Job&, float*);
+
+Forward forward_of(int set) {
+#if defined(ADVISOR_X86)
+  if (set == 2) return avx512::forward;
+  if (set == 1) return avx2::forward;
+#endif
+  (void)set;
+  return portable::forward;
+}
+
+GradWeight grad_weight_of(int set) {
+#if defined(ADVISOR_X86)
+  if (set == 2) return avx512::grad_weight;
+  if (set == 1) return avx2::grad_weight;
+#endif
+  (void)set;
+  return portable::grad_weight;
+}
+
+bool read(PyObject* object, Job& job) {
+  Py_buffer view;
+  if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) != 0) return false;
+  const bool fits = view.len == static_cast<Py_ssize_t>(sizeof(Job));
+  if (fits) std::memcpy(&job, view.buf, sizeof(Job));
+  PyBuffer_Release(&view);
+  if (!fits) PyErr_SetString(PyExc_ValueError, "job of another size: the package's Python and compiled parts differ");
+  return fits;
+}
+
+template <class Work>
+PyObject* run(PyObject* object, Work work) {
+  Job job;  // a copy: the caller may change its own while this one runs
+  if (!read(object, job)) return nullptr;
+  int32_t status = kBadLists;
+  Py_BEGIN_ALLOW_THREADS
+  if (ascending_and_inside(job.indptr, job.inputs, job.blocks, job.in_channels)) status = work(job);
+  Py_END_ALLOW_THREADS
+  return PyLong_FromLong(status);
+}
+
+PyObject* py_forward(PyObject*, PyObject* args) {
+  PyObject* object;
+  int set;
+  if (!PyArg_ParseTuple(args, "Oi", &object, &set)) return nullptr;
+  return run(object, forward_of(set));
+}
+
+PyObject* py_grad_input(PyObject*, PyObject* args) {
+  PyObject* object;
+  int set;
+  if (!PyArg_ParseTuple(args, "Oi", &object, &set)) return nullptr;
+  return run(object, [set](const Job& job) { return grad_input(job, forward_of(set)); });
+}
+
+PyObject* py_grad_weight(PyObject*, PyObject* args) {
+  PyObject* object;
+  int set;
+  unsigned long long address;
+  if (!PyArg_ParseTuple(args, "OiK", &object, &set, &address)) return nullptr;
+  auto* grad = reinterpret_cast<float*>(static_cast<uintptr_t>(address));
+  return run(object, [set, grad](const Job& job) { return grad_weight_of(set)(job, grad); });
+}
+
+PyObject* py_isa(PyObject*, PyObject*) { return PyLong_FromLong(isa()); }
+
+PyMethodDef methods[] = {
+    {"forward", py_forward, METH_VARARGS, "forward(job, instruction_set) -> status"},
+    {"grad_input", py_grad_input, METH_VARARGS, "grad_input(job, instruction_set) -> status; writes job.x"},
+    {"grad_weight", py_grad_weight, METH_VARARGS, "grad_weight(job, instruction_set, address) -> status"},
+    {"isa", py_isa, METH_NOARGS, "The newest instruction set of this CPU: 2 AVX-512, 1 AVX2 with FMA, 0 neither."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", "Sparse convolution kernels.", -1, methods,
+                      nullptr, nullptr, nullptr, nullptr};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__kernels() { return PyModule_Create(&module); }

@@ -1,0 +1,88 @@
+#include "pool.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+namespace advisor {
+
+namespace {
+
+class Pool {
+ public:
+  void run(void (*task)(void*), void* data, int threads) {
+    std::lock_guard<std::mutex> one_caller(callers_);
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      while (static_cast<int>(workers_.size()) < threads - 1) {
+        const int index = static_cast<int>(workers_.size());
+        workers_.emplace_back([this, index] { loop(index); });
+        workers_.back().detach();
+      }
+      task_ = task;
+      data_ = data;
+      wanted_ = threads - 1;
+      running_ = threads - 1;
+      ++generation_;
+    }
+    start_.notify_all();
+    task(data);
+    std::unique_lock<std::mutex> lock(mutex_);
+    done_.wait(lock, [this] { return running_ == 0; });
+  }
+
+ private:
+  void loop(int index) {
+    unsigned long seen = 0;
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      start_.wait(lock, [&] { return generation_ != seen; });
+      seen = generation_;
+      if (index >= wanted_) continue;
+      void (*task)(void*) = task_;
+      void* data = data_;
+      lock.unlock();
+      task(data);
+      lock.lock();
+      if (--running_ == 0) done_.notify_one();
+    }
+  }
+
+  std::mutex callers_, mutex_;
+  std::condition_variable start_, done_;
+  std::vector<std::thread> workers_;
+  void (*task_)(void*) = nullptr;
+  void* data_ = nullptr;
+  int wanted_ = 0, running_ = 0;
+  unsigned long generation_ = 0;
+};
+
+Pool* pool = nullptr;  // never destroyed: workers may outlive static destructors
+
+Pool* fresh() {
+#if !defined(_WIN32)
+  // A forked child has none of its parent's threads: it starts a pool of its own.
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { pool = nullptr; });
+  (void)registered;
+#endif
+  return new Pool;
+}
+
+}  // namespace
+
+void run_on_pool(void (*task)(void*), void* data, int threads) {
+  static std::mutex making;
+  Pool* mine;
+  {
+    std::lock_guard<std::mutex> lock(making);
+    if (!pool) pool = fresh();
+    mine = pool;
+  }
+  mine->run(task, data, threads);
+}
+
+}  // namespace advisor

@@ -1,0 +1,148 @@
+"""Which tiling runs a shape fastest on this CPU: measured at first use, remembered on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from advisor.runtime.native import tuning
+from advisor.runtime.native.job import Job
+from advisor.runtime.native.tuning import Kernel, Layout, Tuning
+
+Kind = Literal["forward", "grad_input", "grad_weight"]
+VERSION = 1  # of the kernels' speed: what older ones measured is measured anew
+_SHAPE = (
+    "images in_channels in_h in_w out_channels out_h out_w taps_h taps_w stride_h stride_w first_h first_w "
+    "step_h step_w block threads"
+).split()
+_REPEATS = 3
+_HOPELESS = 1.6  # a first run so much slower than the best so far is not repeated
+_lock = threading.Lock()
+_known: dict[str, Tuning] = {}
+
+
+def choose(kind: Kind, job: Job, rows: int, isa: int, run: Callable[[], int]) -> Tuning:
+    """The tiling for a job.
+
+    At the first use of a shape the candidates are timed on the job itself (its output is written over and over), and
+    the fastest is kept in memory and in the file of `cache_file`. ADVISOR_TUNING=off takes the choice by rule instead.
+    """
+    key = _key(kind, job, rows, isa)
+    found = _known.get(key)
+    if found is None:
+        if _is_off() or job.images * job.out_h * job.out_w == 0 or rows == 0:
+            return next(_candidates(kind, job, isa))
+        with _lock:
+            _read_file()
+            found = _known.get(key)
+            if found is None:
+                found = _known[key] = _fastest(kind, job, isa, run)
+                _append(key, found)
+    return found
+
+
+def forget() -> None:
+    """Empties the memory (not the file): the next use of each shape reads or measures again."""
+    with _lock:
+        _known.clear()
+        _read.cache_clear()
+
+
+def cache_file() -> Path | None:
+    """Where choices are kept: one JSON object a line, for one CPU model; None with ADVISOR_TUNING_CACHE=off."""
+    given = os.environ.get("ADVISOR_TUNING_CACHE")
+    if given == "off":
+        return None
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sparsity-advisor" / "tuning.jsonl"
+
+
+def _is_off() -> bool:
+    return os.environ.get("ADVISOR_TUNING") == "off"
+
+
+def _candidates(kind: Kind, job: Job, isa: int) -> Any:
+    if kind == "grad_weight":
+        return tuning.gradient_candidates(job, isa)
+    return tuning.candidates(tuning.reversed_job(job) if kind == "grad_input" else job, isa)
+
+
+def _fastest(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
+    best: tuple[float, Tuning] | None = None
+    for candidate in _candidates(kind, job, isa):
+        candidate.put(job)
+        first = _time(run)
+        if first is None or (best is not None and first > _HOPELESS * best[0]):
+            continue
+        times = [t for t in (first, *(_time(run) for _ in range(_REPEATS - 1))) if t is not None]
+        if best is None or min(times) < best[0]:
+            best = min(times), candidate
+    return best[1] if best is not None else next(_candidates(kind, job, isa))
+
+
+def _time(run: Callable[[], int]) -> float | None:
+    start = time.perf_counter()
+    status = run()
+    return None if status else time.perf_counter() - start
+
+
+def _key(kind: Kind, job: Job, rows: int, isa: int) -> str:
+    order = "last" if job.x_channel == 1 and job.in_channels > 1 else "first" if job.x_col == 1 else "other"
+    sizes = ",".join(str(getattr(job, name)) for name in _SHAPE)
+    return f"{VERSION} {cpu()} {isa} {kind} {order} {rows} {sizes}"
+
+
+@cache
+def cpu() -> str:
+    """The CPU's model, as its maker names it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            fields = [line.partition(":") for line in file]
+        found = {name.strip(): value.strip() for name, _, value in reversed(fields)}
+        return " ".join(found.get(k, "") for k in ("model name", "cpu family", "model")).strip() or platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def _read_file() -> None:
+    path = cache_file()
+    if path is not None:
+        _read(path)
+
+
+@cache
+def _read(path: Path) -> None:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            values = entry["tuning"]
+            found = Tuning(**{**values, "layout": Layout(values["layout"]), "kernel": Kernel(values["kernel"])})
+            _known.setdefault(entry["key"], found)
+        except (ValueError, TypeError, KeyError):
+            continue  # half a line of a killed process, or another version's: measured anew
+
+
+def _append(key: str, found: Tuning) -> None:
+    path = cache_file()
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": key, "tuning": asdict(found)}) + "\n")
+    except OSError:
+        pass  # a read-only home: the choice lives as long as the process

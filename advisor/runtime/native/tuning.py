@@ -1,0 +1,168 @@
+"""How a job may be tiled: every choice gives the same sums, in another order and at another speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+
+from advisor.runtime.native.job import Job
+
+_FIRST_CACHE_BYTES = 24 << 10  # of 32 KiB: what a tile reads should stay there
+_LANES = ((4,), (8,), (16, 8))  # by instruction set
+_REGISTERS = (16, 16, 32)
+
+
+class Layout(IntEnum):
+    IN_PLACE = 0
+    COLUMNS = 1
+    SHIFTED = 2
+    HALO = 3
+
+
+class Kernel(IntEnum):
+    LIST = 0
+    ROWS = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """The fields of the same names in a job.
+
+    Attributes:
+        lanes: floats in a vector.
+        layout: how the input is packed.
+        kernel: which register tile: `outputs` x `vectors` (LIST), or `rows` x `vectors` of one output (ROWS).
+        chunks: parts that each list of inputs is cut into, so that what one part reads stays in the first cache.
+        splits: parts of the outputs that threads share.
+    """
+
+    lanes: int
+    layout: Layout
+    kernel: Kernel = Kernel.LIST
+    outputs: int = 1
+    vectors: int = 1
+    rows: int = 1
+    chunks: int = 1
+    splits: int = 1
+
+    def put(self, job: Job) -> None:
+        """Writes the values into a job."""
+        job.lanes, job.layout, job.kernel = self.lanes, self.layout, self.kernel
+        job.outputs, job.vectors, job.rows = self.outputs, self.vectors, self.rows
+        job.chunks, job.splits = self.chunks, self.splits
+
+
+def reads_in_place(job: Job) -> bool:
+    """Whether the kernels can read this job's input where it lies: one tap, stride 1, rows without gaps."""
+    return (
+        job.taps_h * job.taps_w == 1
+        and job.stride_h == job.stride_w == 1
+        and job.first_h == job.first_w == 0
+        and job.x_col == 1
+        and job.x_row == job.in_w
+        and (job.in_h, job.in_w) == (job.out_h, job.out_w)
+    )
+
+
+def default(job: Job, isa: int) -> Tuning:
+    """A choice by rule, where nothing may be measured."""
+    return next(candidates(job, isa))
+
+
+def candidates(job: Job, isa: int) -> Iterator[Tuning]:
+    """The choices worth measuring, the likeliest first."""
+    splits = _splits(job, isa)
+    seen = set()
+    for tuning in _tiles(job, isa):
+        tuning = Tuning(**{**{name: getattr(tuning, name) for name in tuning.__slots__}, "splits": splits})
+        if tuning not in seen:
+            seen.add(tuning)
+            yield tuning
+
+
+def _splits(job: Job, isa: int) -> int:
+    """Parts of the outputs: one where the positions alone keep every thread busy."""
+    if job.threads <= 1:
+        return 1
+    bands = job.images * max(1, job.out_h * job.out_w // (6 * _LANES[isa][0]))
+    return 1 if bands >= 8 * job.threads else 2 * job.threads
+
+
+def _tiles(job: Job, isa: int) -> Iterator[Tuning]:
+    lanes = _LANES[isa]
+    one_tap = job.taps_h * job.taps_w == 1
+    pixels = job.out_h * job.out_w
+    if job.block % 4 == 0:
+        wide = _REGISTERS[isa] == 32
+        shapes = [(4, 6), (8, 3), (4, 5), (4, 4), (8, 2)] if wide else [(4, 2), (4, 3), (8, 1), (2, 5)]
+    elif job.block % 2 == 0:
+        shapes = [(2, 6), (2, 4)] if _REGISTERS[isa] == 32 else [(2, 5), (2, 4)]
+    else:
+        yield from _single(job, isa)
+        return
+    for outputs, vectors in shapes:
+        if job.block % outputs:
+            continue
+        for width in lanes:
+            if reads_in_place(job) and pixels >= width * vectors:
+                yield Tuning(lanes=width, layout=Layout.IN_PLACE, outputs=outputs, vectors=vectors)
+            if one_tap:
+                yield Tuning(lanes=width, layout=Layout.COLUMNS, outputs=outputs, vectors=vectors)
+            else:
+                for layout in (Layout.HALO, Layout.SHIFTED, Layout.COLUMNS):
+                    yield Tuning(lanes=width, layout=layout, outputs=outputs, vectors=vectors)
+
+
+def _single(job: Job, isa: int) -> Iterator[Tuning]:
+    """For one output at a time: what it loads is used once, or once for each vertical tap."""
+    lanes = _LANES[isa]
+    taps = job.taps_h * job.taps_w
+    if job.block == 1 and job.taps_h in (3, 5, 7) and job.stride_h == job.step_h == 1:
+        wide = _REGISTERS[isa] == 32
+        for width in lanes:
+            across = -(-job.out_w // width)
+            shapes = [(14, 1), (8, 2), (6, 4), (7, 2), (10, 1), (7, 1)] if wide else [(8, 1), (10, 1), (4, 2), (5, 2)]
+            for rows, vectors in shapes:
+                if vectors <= across or vectors == 1:
+                    yield Tuning(
+                        lanes=width, layout=Layout.SHIFTED, kernel=Kernel.ROWS, rows=rows, vectors=vectors, chunks=1
+                    )
+    for width in lanes:
+        for vectors in (8, 6, 12, 4) if _REGISTERS[isa] == 32 else (8, 12, 6):
+            strip = vectors * width * 4 * job.in_channels * taps
+            best = max(1, round(strip / _FIRST_CACHE_BYTES))
+            layout = Layout.COLUMNS
+            for chunks in dict.fromkeys((min(best, 16), max(1, min(best, 16) // 2), 1)):
+                yield Tuning(lanes=width, layout=layout, vectors=vectors, chunks=chunks)
+
+
+def gradient_candidates(job: Job, isa: int) -> Iterator[Tuning]:
+    """For the gradient of the weight: how many positions a band has, and whether vertical taps share planes."""
+    lanes = _LANES[isa][0]
+    taps = job.taps_h * job.taps_w
+    if taps > 1:
+        yield Tuning(lanes=lanes, layout=Layout.SHIFTED, vectors=1)
+    for kilobytes in (256, 96, 640):
+        fit = (kilobytes << 10) // (4 * lanes * job.in_channels * taps)
+        if fit >= 4 or taps == 1:
+            yield Tuning(lanes=lanes, layout=Layout.COLUMNS, vectors=min(max(fit, 2), 64))
+
+
+def reversed_job(job: Job) -> Job:
+    """The convolution that makes the gradient of the input, as far as tiling is concerned."""
+    found = Job.from_buffer_copy(job)
+    found.in_channels, found.out_channels = job.out_channels, job.in_channels
+    found.in_h, found.in_w, found.out_h, found.out_w = job.out_h, job.out_w, job.in_h, job.in_w
+    for axis in ("image", "channel", "row", "col"):
+        setattr(found, f"x_{axis}", getattr(job, f"y_{axis}"))
+    found.block, found.blocks = 1, job.in_channels
+    if job.stride_h == job.stride_w == 1:
+        found.first_h = -(job.taps_h - 1) * job.step_h - job.first_h
+        found.first_w = -(job.taps_w - 1) * job.step_w - job.first_w
+    else:
+        found.out_h, found.out_w = -(-job.in_h // job.stride_h), -(-job.in_w // job.stride_w)
+        found.taps_h, found.taps_w = -(-job.taps_h // job.stride_h), -(-job.taps_w // job.stride_w)
+        found.stride_h = found.stride_w = 1
+        found.first_h = found.first_w = -1  # not read in place
+    return found
