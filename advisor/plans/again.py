@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,16 +11,16 @@ from torch import nn
 from advisor.errors import PlanError
 from advisor.plans.masks import mask_of
 from advisor.runtime.execution import shape_under
-from advisor.runtime.gather import Gathered
 from advisor.runtime.packed import packed_of, unpack
+from advisor.runtime.sparse import Sparse
 
 if TYPE_CHECKING:
     from advisor.plans.plan import Plan
 
 
 def is_applied(plan: Plan, model: nn.Module) -> bool:
-    """Whether layers of `model` gather, are packed, or have the narrower shapes that the plan's width gives them."""
-    if any(isinstance(child, Gathered) or any(packed_of(child)) for child in model.modules()):
+    """Whether layers of `model` are sparse or packed, or have the narrower shapes that the plan's width gives them."""
+    if any(isinstance(child, Sparse) or any(packed_of(child)) for child in model.modules()):
         return True
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
     widths = [layer for layer in plan.layers if layer.pattern == "width"]
@@ -30,9 +31,14 @@ def is_applied(plan: Plan, model: nn.Module) -> bool:
 
 
 def dense_again(module: nn.Module) -> nn.Module:
-    """Plain dense layers, zero where no connection is, in the place of gathering and packed ones; changes `module`."""
+    """Plain dense layers, zero where no connection is, in the place of sparse and packed ones; changes `module`."""
     unpack(module)
-    plain = {id(child): child.to_dense() for child in module.modules() if isinstance(child, Gathered)}
+    return plain_where(module, lambda layer: True)
+
+
+def plain_where(module: nn.Module, chosen: Callable[[Sparse], bool]) -> nn.Module:
+    """Plain dense layers in the place of the sparse ones that `chosen` picks; changes `module`."""
+    plain = {id(c): c.to_dense() for c in module.modules() if isinstance(c, Sparse) and chosen(c)}
     for parent in list(module.modules()):
         for name, child in parent._modules.items():
             if child is not None and id(child) in plain:

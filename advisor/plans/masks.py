@@ -71,6 +71,19 @@ def connections_of(plan: Plan, layer: PlanLayer) -> Bools:
         ) from error
 
 
+def units_of(plan: Plan, layer: PlanLayer) -> tuple[Bools, int]:
+    """Which inputs of its group each block of outputs reads, (blocks, inputs of a group), and the outputs of a block.
+
+    For `channel` and `group`, and for layers of one tap under any masked pattern: each input is kept at all taps or
+    at none.
+    """
+    if layer.pattern in ("channel", "group"):
+        return connections_of(plan, layer), int(layer.parameters.get("block", 1))
+    mask = mask_of(plan, layer).reshape(layer.weight_shape[:2])
+    rows = int(layer.parameters.get("rows", 1))  # of a `block`, which share their columns
+    return mask[::rows], rows
+
+
 def _width_mask(plan: Plan, layer: PlanLayer) -> Bools:
     """Kept rows times kept columns; a column of a grouped layer is an input of the row's own group."""
     if is_open(layer):

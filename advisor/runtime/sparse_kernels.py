@@ -41,7 +41,7 @@ _BACKENDS: dict[str, tuple[Kernels, tuple[torch.dtype, ...]]] = {
 def has_kernels(device: str) -> bool:
     """Whether this machine has sparse kernels for a type of device."""
     backend = _BACKENDS.get(device)
-    return backend is not None and getattr(backend[0], "available", bool)()
+    return backend is not None and backend[0].available()
 
 
 def types_of(device: str) -> tuple[torch.dtype, ...]:
@@ -64,9 +64,9 @@ def geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[i
 
 
 def conv_format(x: Tensor) -> torch.memory_format:
-    """The layout of a convolution's output: channels-last where x is that and not contiguous as well."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format
+    """The layout of a convolution's output: channels-last where x, or what x is a view of, is that and nothing else."""
+    last = x.stride(1) == 1 and x.shape[1] > 1 or x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not x.is_contiguous() else torch.contiguous_format
 
 
 def _empty(like: Tensor, shape: Any, layout: torch.memory_format) -> Tensor:
@@ -105,9 +105,11 @@ def sparse_conv2d(
     """
     if (kernels := kernels_for(x, weight)) is not None:
         form = geometry(stride, padding, dilation)
-        return kernels.conv_forward(x, weight, indptr, inputs, bias, residual, activation, form)
-    out = reference.dense_conv(x, weight, indptr, inputs, bias, stride, padding, dilation)
-    return reference.finish(out, residual, activation).contiguous(memory_format=conv_format(x))
+        out = kernels.conv_forward(x, weight, indptr, inputs, bias, residual, activation, form)
+    else:
+        out = reference.dense_conv(x, weight, indptr, inputs, bias, stride, padding, dilation)
+        out = reference.finish(out, residual, activation)
+    return out.contiguous(memory_format=conv_format(x))
 
 
 @torch.library.custom_op(
@@ -166,7 +168,7 @@ def sparse_linear(
 ) -> Tensor:
     """activation(x W + bias): M C → M C_out; weight (rows, B)."""
     if (kernels := kernels_for(x, weight)) is not None:
-        return kernels.linear_forward(x, weight, indptr, inputs, bias, activation)
+        return kernels.linear_forward(x, weight, indptr, inputs, bias, activation).contiguous()
     out = reference.dense_linear(x, weight, indptr, inputs, bias)
     return reference.finish(out, None, activation).contiguous()
 
@@ -179,7 +181,7 @@ def sparse_linear(
 def sparse_linear_grad_input(grad: Tensor, weight: Tensor, indptr: Tensor, inputs: Tensor, in_features: int) -> Tensor:
     """Gradient to x: M C."""
     if (kernels := kernels_for(grad, weight)) is not None:
-        return kernels.linear_grad_input(grad, weight, indptr, inputs, in_features)
+        return kernels.linear_grad_input(grad, weight, indptr, inputs, in_features).contiguous()
     return reference.linear_grad_input(grad, weight, indptr, inputs, in_features).contiguous()
 
 
