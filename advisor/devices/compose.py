@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from math import hypot
 from typing import TYPE_CHECKING, Any
 
+from advisor.devices.choice import planned_methods
 from advisor.devices.parts import LayerTime, layer_time, output_share, rest_of, rest_shares, spread, worst
 from advisor.devices.profile import Origin, Profile
 from advisor.devices.subject import batch_of, dtype_of
 from advisor.errors import PlanError, unknown
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import Execution, executions
+from advisor.runtime.methods import Method
 
 if TYPE_CHECKING:
     from advisor.network import Network
@@ -55,22 +57,35 @@ def predict_latency(
 ) -> Prediction:
     """What `network` takes, dense or under `plan`, by a profile of the same device settings. See `predict_options`.
 
+    A plan's layers run by the methods that it recorded.
+
     Raises:
         ProfileError: the profile holds no times, or was made with another batch size, number type or kind of run.
         PlanError: the plan belongs to another network.
     """
-    options = plan_options(network, plan) if plan is not None else {}
-    made = predict_options(network, profile, options, training=training)
-    if plan is not None and tuple(plan.input_shapes) != tuple(network.input_shapes):
+    if plan is None:
+        return predict_options(network, profile, {}, training=training)
+    options = plan_options(network, plan)
+    methods, notes = planned_methods(network, plan, profile, training=training)
+    made = predict_options(network, profile, options, training=training, methods=methods)
+    made = replace(made, notes=(*made.notes, *notes))
+    if tuple(plan.input_shapes) != tuple(network.input_shapes):
         note = f"the plan was made for inputs {plan.input_shapes}, the times are for {network.input_shapes}"
         made = replace(made, notes=(*made.notes, note))
     return made
 
 
 def predict_options(
-    network: Network, profile: Profile, options: Mapping[str, Option], *, training: bool = False
+    network: Network,
+    profile: Profile,
+    options: Mapping[str, Option],
+    *,
+    training: bool = False,
+    methods: Mapping[str, Method] | None = None,
 ) -> Prediction:
     """What `network` takes under `options` (layer → option; dense where absent).
+
+    Layers run by `methods` (layer → method), by the profile's fastest one where absent.
 
     The latency is the measured whole, plus what the changed executions take, minus what they took: a dense network
     that the profile has timed is predicted by its own measurement. The error of the executions that changed
@@ -92,8 +107,9 @@ def predict_options(
     kept = 1.0  # share of the activations between the layers
     for layer in network.sparsifiable:
         option = options.get(layer.name, DENSE)
-        layers.append(layer_time(layer, option, profile, training=training))
-        changed.update(executions(layer, option, training=training))
+        time = layer_time(layer, option, profile, training=training, method=(methods or {}).get(layer.name))
+        layers.append(time)
+        changed.update(executions(layer, option, training=training, method=time.method))
         if rest.whole_ms is not None:
             changed.subtract(executions(layer, DENSE, training=training))
         kept += shares[layer.name] * (output_share(layer, option) - 1)

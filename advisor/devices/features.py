@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from advisor.runtime.execution import Execution
 
-_METHODS = ("gather", "packed")
+_METHODS = ("direct", "gather", "packed")
 
 
 def features(execution: Execution) -> np.ndarray:
@@ -45,6 +45,8 @@ def features(execution: Execution) -> np.ndarray:
         *(flag * macs / 10 for flag in methods),
         math.log(e.kept) if e.kept and e.method == "gather" else 0.0,
         math.log(e.block) if e.block and e.method == "gather" else 0.0,
+        math.log(e.kept * e.block / e.out_channels) if e.method == "direct" else 0.0,  # inputs of a block
+        math.log(e.block) if e.method == "direct" else 0.0,
     ]
     return np.array(row, dtype=np.float64)
 

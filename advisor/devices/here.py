@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advisor.network import Call, Layer
-from advisor.patterns.option import DENSE
-from advisor.runtime.execution import method_of
+from advisor.patterns.option import DENSE, Option
+from advisor.runtime.methods import DIRECT_DENSITY, GATHER_BLOCK, Method, method_of
 
-_WORDS = {
+_WORDS: dict[Method, str] = {
     "dense": "dense kernel on the weight with its zeros: no faster than dense",
+    "direct": "sparse kernels, which read kept weights alone",
     "gather": "inputs picked by index, then a smaller dense product",
     "packed": "kept values scattered into the dense weight, then the dense kernel: no faster than dense",
 }
@@ -27,25 +28,12 @@ class PatternRun:
 
 
 def pattern_runs() -> tuple[PatternRun, ...]:
-    """How every pattern runs, asked of the same place that timings and `Plan.apply` ask, for a plain convolution."""
+    """How every pattern runs on the CPU where no profile decides, asked of the place that `Plan.apply` asks, too.
+
+    The samples are convolutions of nine taps and of one, at a density at which sparse kernels are worth their while.
+    """
     from advisor.patterns.base import pattern, pattern_names
 
-    shape = (1, 64, 16, 16)
-    layer = Layer(
-        name="sample",
-        kind="conv2d",
-        params=64 * 64 * 9,
-        macs=64 * 64 * 9 * 256,
-        activation_elements=64 * 256,
-        input_shape=shape,
-        output_shape=shape,
-        calls=(Call(input_shape=shape, output_shape=shape, macs=64 * 64 * 9 * 256),),
-        weight="sample.weight",
-        weight_shape=(64, 64, 3, 3),
-        stride=(1, 1),
-        padding=(1, 1),
-        dilation=(1, 1),
-    )
     found = [PatternRun(pattern="dense", inference="dense kernel", training="dense kernel", faster=False)]
     for name in pattern_names():
         if name == "dense":
@@ -54,14 +42,52 @@ def pattern_runs() -> tuple[PatternRun, ...]:
             words = "narrower tensors, dense kernel"
             found.append(PatternRun(pattern=name, inference=words, training=words, faster=True))
             continue
-        option = next(iter(pattern(name).options(layer)), DENSE)
-        inference, training = method_of(layer, option), method_of(layer, option, training=True)
+        layers = [_sample(3), _sample(1)]
+        options = [_worthwhile(pattern(name).options(layer)) for layer in layers]
+        runs = {
+            training: [method_of(x, o, training=training) for x, o in zip(layers, options, strict=True)]
+            for training in (False, True)
+        }
         found.append(
             PatternRun(
-                pattern=name, inference=_WORDS[inference], training=_WORDS[training], faster=inference == "gather"
+                pattern=name,
+                inference=_words(*runs[False]),
+                training=_words(*runs[True]),
+                faster=any(method in ("direct", "gather") for method in runs[False]),
             )
         )
     return tuple(found)
+
+
+def _worthwhile(options: tuple[Option, ...]) -> Option:
+    return next(
+        (o for o in options if o.density <= DIRECT_DENSITY and o.parameters.get("block", GATHER_BLOCK) >= GATHER_BLOCK),
+        DENSE,
+    )
+
+
+def _words(nine: Method, one: Method) -> str:
+    return _WORDS[nine] if nine == one else f"1x1 and linear: {_WORDS[one]}; others: {_WORDS[nine]}"
+
+
+def _sample(size: int) -> Layer:
+    shape, taps = (1, 64, 16, 16), size * size
+    macs = 64 * 64 * taps * 256
+    return Layer(
+        name="sample",
+        kind="conv2d",
+        params=64 * 64 * taps,
+        macs=macs,
+        activation_elements=64 * 256,
+        input_shape=shape,
+        output_shape=shape,
+        calls=(Call(input_shape=shape, output_shape=shape, macs=macs),),
+        weight="sample.weight",
+        weight_shape=(64, 64, size, size),
+        stride=(1, 1),
+        padding=(size // 2, size // 2),
+        dilation=(1, 1),
+    )
 
 
 def profiles_in(folder: Path) -> tuple[Path, ...]:

@@ -19,6 +19,7 @@ from advisor.devices.subject import batch_of, dtype_of, with_batch
 from advisor.devices.work import in_order, network_hash, options_of, reference_of, tasks_of
 from advisor.errors import ProfileError
 from advisor.network import check_network
+from advisor.runtime.methods import kernels
 
 if TYPE_CHECKING:
     from advisor.network import Network
@@ -97,10 +98,11 @@ def measure(
             threads=in_force,
             dtype=dtype,
             training=training,
+            kernels=kernels(device),
         )
         if options is None:
             options = options_of(network, tuple(patterns) if patterns is not None else None, include_ends=include_ends)
-        tasks = in_order(tasks_of(network, options, training=training))
+        tasks = in_order(tasks_of(network, options, training=training, device=settings.device))
         reference = reference_of(tasks, settings.device)
         machine = this_machine(device)
         header = Header(

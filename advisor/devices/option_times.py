@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from advisor.devices.profile import Origin, Profile
     from advisor.network import Network
     from advisor.patterns.option import Option
+    from advisor.runtime.methods import Method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class OptionTimes:
 
     latency_ms: Mapping[str, np.ndarray]
     origins: Mapping[str, tuple[Origin, ...]]
+    methods: Mapping[str, tuple[Method, ...]]  # the fastest of each option, whose time it is
     rest_ms: float
     notes: tuple[str, ...]
 
@@ -56,6 +58,7 @@ def option_times(
     return OptionTimes(
         latency_ms={n: moved[n] + in_place * np.array([t.latency_ms for t in found]) for n, found in times.items()},
         origins={name: tuple(t.origin for t in found) for name, found in times.items()},
+        methods={name: tuple(t.method for t in found) for name, found in times.items()},
         rest_ms=beside,
         notes=(*rest.notes, *warnings),
     )

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
+from advisor.devices.choice import fastest
 from advisor.devices.profile import Origin, Profile
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import Execution, executions
+from advisor.runtime.methods import Method
 
 if TYPE_CHECKING:
     from advisor.network import Layer, Network
@@ -26,13 +28,14 @@ _RANK: dict[Origin, int] = {"measured": 0, "predicted": 1, "extrapolated": 2}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTime:
-    """What one layer takes under one option, all its calls together. `origin` is the worst of its parts."""
+    """What one layer takes under one option by one method, all its calls together. `origin`: the worst of its parts."""
 
     name: str
     latency_ms: float
     low_ms: float
     high_ms: float
     origin: Origin
+    method: Method = "dense"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +61,16 @@ def worst(origins: Iterable[Origin]) -> Origin:
     return max(origins, key=_RANK.__getitem__, default="measured")
 
 
-def layer_time(layer: Layer, option: Option, profile: Profile, *, training: bool = False) -> LayerTime:
+def layer_time(
+    layer: Layer, option: Option, profile: Profile, *, training: bool = False, method: Method | None = None
+) -> LayerTime:
     """Looks up or predicts what `option` of `layer` takes: each execution's time, times how often it runs.
 
+    It runs by `method`, by the profile's fastest where None.
     One execution that runs n times has one error; how those of several combine, `spread` says.
     """
-    found = executions(layer, option, training=training)
+    method = method or fastest(layer, option, profile, training=training)
+    found = executions(layer, option, training=training, method=method)
     times = {execution: profile.latency(execution) for execution in found}
     total = sum(calls * times[execution].median_ms for execution, calls in found.items())
     below, above = spread(found, profile)
@@ -73,6 +80,7 @@ def layer_time(layer: Layer, option: Option, profile: Profile, *, training: bool
         low_ms=max(total - below, 0.0),
         high_ms=total + above,
         origin=worst(time.origin for time in times.values()),
+        method=method,
     )
 
 

@@ -10,13 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advisor.devices.energy import Coefficients
-from advisor.devices.settings import Machine, Settings, device_type, machine_differences, this_machine
+from advisor.devices.settings import (
+    Machine,
+    Settings,
+    device_type,
+    kernel_differences,
+    machine_differences,
+    this_machine,
+)
 from advisor.errors import ProfileError, unknown
 
 if TYPE_CHECKING:
     from advisor.devices.predict import Predictor
     from advisor.network import Network, Shape
     from advisor.runtime.execution import Execution
+    from advisor.runtime.methods import Method
 
 Origin = Literal["measured", "predicted", "extrapolated"]
 
@@ -101,6 +109,16 @@ class Profile:
         return self._guesses[execution]
 
     @cached_property
+    def methods(self) -> frozenset[Method]:
+        """The methods that it has timed: it says nothing about others."""
+        return frozenset(m.execution.method for m in self.measurements.values())
+
+    @property
+    def device(self) -> str:
+        """ "cpu" or "cuda"."""
+        return self.settings.device if self.settings else "cpu"
+
+    @cached_property
     def _guesses(self) -> dict[Execution, Measurement]:
         return {}
 
@@ -174,7 +192,8 @@ class Profile:
 
         if self.settings.device == "cuda" and not torch.cuda.is_available():
             return (f"the profile was made on {self.machine.name}; this machine has no CUDA device",)
-        return machine_differences(self.machine, this_machine(self.settings.device))
+        found = machine_differences(self.machine, this_machine(self.settings.device))
+        return (*found, *kernel_differences(self.settings))
 
     def summary(self) -> dict[str, Any]:
         """What a list of profiles shows."""

@@ -25,13 +25,15 @@ class Settings:
     threads: int  # CPU threads of one operator
     dtype: str
     training: bool  # forward and backward instead of inference
+    kernels: str = ""  # the sparse kernels that were there, as `methods.kernels` names them; "": none
 
     @property
     def text(self) -> str:
-        """One line for people: "cpu, batch 1, 2 threads, float32, inference"."""
+        """One line for people: "cpu, batch 1, 2 threads, float32, inference, sparse kernels avx2 0.1.0"."""
         threads = f"{self.threads} thread" + ("" if self.threads == 1 else "s")
         kind = "training" if self.training else "inference"
-        return f"{self.device}, batch {self.batch}, {threads}, {self.dtype}, {kind}"
+        kernels = f", sparse kernels {self.kernels}" if self.kernels else ""
+        return f"{self.device}, batch {self.batch}, {threads}, {self.dtype}, {kind}{kernels}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,3 +147,24 @@ def machine_differences(made: Machine, here: Machine) -> tuple[str, ...]:
         parts = [f"{text} {', '.join(sorted(flags))}" for text, flags in (("without", lost), ("with", gained)) if flags]
         found.append(f"this machine differs from the profile's in instruction sets: {' and '.join(parts)}")
     return tuple(found)
+
+
+def kernel_differences(made: Settings) -> tuple[str, ...]:
+    """How the sparse kernels here differ from those of a profile, as a sentence; empty where they do not."""
+    from advisor.runtime.methods import kernels, why_no_kernels
+
+    here = kernels(made.device)
+    if here == made.kernels:
+        return ()
+    if not here:
+        why = why_no_kernels(made.device)
+        return (
+            f"the profile was made with sparse kernels ({made.kernels}) that are missing here ({why}): layers that a "
+            "plan runs by them run otherwise here, and slower",
+        )
+    if not made.kernels:
+        return (
+            f"the profile holds no times of the sparse kernels that are here ({here}), so plans made with it do not "
+            "use them; make it anew (advisor profile)",
+        )
+    return (f"the profile was made with sparse kernels {made.kernels}, here they are {here}: its times may not hold",)

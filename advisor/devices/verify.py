@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from advisor.devices.choice import count_methods
 from advisor.devices.compose import Prediction, plan_options, predict_latency, predict_options
 from advisor.devices.parts import LayerTime
 from advisor.devices.settings import Settings, check_device, cpu_threads, device_type
@@ -21,6 +22,7 @@ from advisor.devices.subject import (
     with_batch,
 )
 from advisor.devices.timing import clock_for, ratio, time_interleaved, waited_share
+from advisor.runtime.methods import kernels
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -48,6 +50,7 @@ class Receipt:
     repeats: int = 0
     settings: str = ""
     waited: float = 0.0  # share of the time that other processes had the core; it is taken out of the times
+    methods: Mapping[str, int] = field(default_factory=dict)  # method → layers of the plan that ran by it
     notes: tuple[str, ...] = ()  # what runs otherwise than the plan assumed
 
     def to_json(self) -> dict[str, Any]:
@@ -63,6 +66,7 @@ class Receipt:
             "measured_repeats": self.repeats,
             "measured_settings": self.settings,
             "measured_waited": self.waited,
+            "measured_methods": dict(self.methods),
             "measured_notes": list(self.notes),
         }
 
@@ -101,7 +105,7 @@ def verify_latency(
         plan_options(network, plan)
     with cpu_threads(threads or (made.threads if made else None)) as in_force:
         clock = clock_for(device)
-        calls, notes = _calls(network, plan, device, training=training)
+        calls, methods, notes = _calls(network, plan, device, training=training)
         taken = time_interleaved(calls, clock=clock, max_seconds=seconds, min_repeats=6, spread=0.01)
     dense = taken["dense"]
     planned = taken.get("plan", dense)
@@ -112,6 +116,7 @@ def verify_latency(
         threads=in_force,
         dtype=dtype_of(network),
         training=training,
+        kernels=kernels(device),
     )
     return Receipt(
         measured_ms=planned.median_ms,
@@ -124,26 +129,31 @@ def verify_latency(
         repeats=planned.repeats,
         settings=settings.text,
         waited=waited_share(clock),
+        methods=methods,
         notes=notes,
     )
 
 
 def _calls(
     network: Network, plan: Plan | None, device: str, *, training: bool
-) -> tuple[dict[str, Callable[[], object]], tuple[str, ...]]:
-    """name → one run: "dense", and "plan" where there is one; each has run once. And what applying had to say."""
+) -> tuple[dict[str, Callable[[], object]], dict[str, int], tuple[str, ...]]:
+    """name → one run: "dense", and "plan" where there is one; each has run once. And what applying had to say: method
+    → layers, and notes.
+    """
     from advisor.plans.apply import apply_plan
 
     module, inputs = real_module(network, device), real_inputs(network, device)
     subjects = {"dense": module if training else inference_ready(network, module)}
     notes: tuple[str, ...] = ()
+    methods: dict[str, int] = {}
     if plan is not None:
         applied = apply_plan(plan, module, for_inference=not training, example_inputs=inputs)
         subjects["plan"], notes = applied.module, applied.notes
+        methods = count_methods(applied.methods)
     calls = {
         name: training_call(subject.train(), inputs) if training else forward_call(subject.eval(), inputs)
         for name, subject in subjects.items()
     }
     for name, call in calls.items():
         try_once(call, network, f"{'under the plan' if name == 'plan' else 'dense'} on its example input")
-    return calls, notes
+    return calls, methods, notes

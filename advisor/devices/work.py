@@ -28,8 +28,9 @@ class Task:
     execution: Execution
     dense: bool
     dense_macs: int
-    family: tuple[object, ...]  # layer shape, pattern and parameters: within it only the density varies
+    family: tuple[object, ...]  # layer shape, pattern, parameters and method: within it only the density varies
     density: float
+    flat: bool = False  # hardly changes with the density, and stands beside a method that does
 
 
 def options_of(
@@ -54,23 +55,32 @@ def _all_patterns() -> tuple[str, ...]:
     return tuple(name for name in pattern_names() if name != "dense")
 
 
-def tasks_of(network: Network, options: Mapping[str, tuple[Option, ...]], *, training: bool) -> list[Task]:
-    """The distinct executions behind `options`, the dense ones of every layer always among them."""
+def tasks_of(
+    network: Network, options: Mapping[str, tuple[Option, ...]], *, training: bool, device: str = "cpu"
+) -> list[Task]:
+    """The distinct executions behind `options` by every method that is a candidate for them on `device`, the dense
+    ones of every layer always among them.
+    """
     from advisor.runtime.execution import executions
+    from advisor.runtime.methods import methods_of
 
     found: dict[str, Task] = {}
     for layer in network.sparsifiable:
         counted: set[str] = set()  # many options of a layer may run the same work: its arithmetic counts once
         for option in (DENSE, *(o for o in options.get(layer.name, ()) if o.pattern != "dense")):
-            for execution in executions(layer, option, training=training):
+            ways = methods_of(layer, option, training=training, device=device)
+            runs = {e: m for m in ways for e in executions(layer, option, training=training, method=m)}
+            for execution, method in runs.items():
                 dense = option.pattern == "dense"
                 known = found.get(execution.key)
+                family = _family(layer.weight_shape, layer.input_shape, option)
                 found[execution.key] = Task(
                     execution=execution,
                     dense=dense or (known is not None and known.dense),
                     dense_macs=(known.dense_macs if known else 0) + (0 if execution.key in counted else layer.macs),
-                    family=known.family if known else _family(layer.weight_shape, layer.input_shape, option),
+                    family=known.family if known else (*family, method),
                     density=known.density if known else option.density,
+                    flat=known.flat if known else method == "packed" and len(ways) > 1,
                 )
                 counted.add(execution.key)
     return list(found.values())
@@ -86,7 +96,7 @@ def in_order(tasks: list[Task]) -> list[Task]:
 
     Within a family the middle densities come first, then the ends, then what lies between (its time can be
     interpolated); every further member counts half of the one before. A family counts as much as the arithmetic of
-    the layers that it could speed up.
+    the layers that it could speed up, and a quarter of that where it is the masked way beside a faster one.
     """
     worth: dict[str, float] = {}
     families: dict[tuple[object, ...], list[Task]] = defaultdict(list)
@@ -97,7 +107,7 @@ def in_order(tasks: list[Task]) -> list[Task]:
         members.sort(key=lambda task: (-task.density, task.execution.key))
         for rank, index in enumerate(_middle_out(len(members))):
             member = members[index]
-            worth[member.execution.key] = member.dense_macs / 2 ** min(rank, 30)
+            worth[member.execution.key] = member.dense_macs / 2 ** min(rank + (2 if member.flat else 0), 30)
     dense = sorted((t for t in tasks if t.dense), key=lambda t: (-t.dense_macs, t.execution.key))
     rest = sorted((t for t in tasks if not t.dense), key=lambda t: (-worth[t.execution.key], t.execution.key))
     return dense + rest

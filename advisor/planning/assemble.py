@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from advisor.patterns.option import Option
-from advisor.planning.budgets import COSTS, TIMES, cost_text
+from advisor.planning.budgets import COSTS, TIMES
 from advisor.planning.build import Built
 from advisor.planning.connect import Connections, connect
+from advisor.planning.remarks import is_masked, memory_remarks, remarks, uncertain
 from advisor.planning.table import Choice
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
     from advisor.plans.plan import CostLine, Plan, Status
+    from advisor.runtime.methods import Method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ def assemble(
         for group, level in zip(table.groups, table.levels_of(choice), strict=True)
         if level
     }
+    methods = {name: built.methods[name][k] for name, k in zip(table.layers, choice, strict=True)}
     made = connect(network, options, seed=style.seed, selection=style.selection, levels=levels, rounding=style.rounding)
     layers = [
         PlanLayer.of(
@@ -72,16 +74,17 @@ def assemble(
             rewired=made.rewired.get(layer.name, ()),
             dropped=made.dropped.get(layer.name, ()),
             kept=made.kept.get(layer.name),
+            method=methods[layer.name] if built.time_key and is_masked(options[layer.name]) else None,
         )
         for layer in network.sparsifiable
     ]
     timed = profile if built.time_key else None
-    lines = _lines(network, built, choice, options, made, limits, timed)
-    remarks = (
+    lines = _lines(network, built, choice, options, methods, made, limits, timed)
+    told = (
         *notes,
-        *_remarks(network, built, choice, options),
-        *_memory(network, options, limits),
-        *_uncertain(lines),
+        *remarks(built, choice, options, methods),
+        *memory_remarks(options, methods, limits),
+        *uncertain(lines),
         *built.notes,
         *made.notes,
     )
@@ -101,7 +104,7 @@ def assemble(
         rounding=style.rounding,
         profile=timed.name if timed else None,
         settings=_settings(timed),
-        notes=tuple(dict.fromkeys(remarks)),
+        notes=tuple(dict.fromkeys(told)),
         chosen=made.chosen,
         network=network,
     )
@@ -112,6 +115,7 @@ def _lines(
     built: Built,
     choice: Choice | Sequence[int],
     options: Mapping[str, Option],
+    methods: Mapping[str, Method],
     made: Connections,
     limits: Mapping[str, float],
     profile: Profile | None,
@@ -131,75 +135,10 @@ def _lines(
         if key in TIMES and profile is not None:
             from advisor.devices.compose import predict_options
 
-            predicted = predict_options(network, profile, options, training=key == "training_latency")
+            predicted = predict_options(network, profile, options, training=key == "training_latency", methods=methods)
             low, high = min(predicted.low_ms, found[key]), max(predicted.high_ms, found[key])
         lines[key] = CostLine(dense=dense[key], plan=found[key], budget=limits.get(key), low=low, high=high)
     return lines
-
-
-def _uncertain(lines: Mapping[str, CostLine]) -> list[str]:
-    """Budgets that the plan meets, though its interval reaches over them."""
-    return [
-        f"{key} is predicted within its budget of {cost_text(key, line.budget)}, but its interval reaches "
-        f"{cost_text(key, line.high)}; measure it (advisor latency --plan --verify)"
-        for key, line in lines.items()
-        if line.budget is not None and line.high is not None and line.high > line.budget
-    ]
-
-
-def _remarks(
-    network: Network, built: Built, choice: Choice | Sequence[int], options: Mapping[str, Option]
-) -> list[str]:
-    """What a reader of the plan has to know: patterns that save no time, and times that were not measured."""
-    from advisor.runtime.execution import method_of
-
-    training = built.time_key == "training_latency"
-    slow: Counter[str] = Counter()
-    saved: dict[str, float] = defaultdict(float)
-    for layer in network.sparsifiable:
-        option = options[layer.name]
-        masked = option.pattern not in ("dense", "width")
-        if masked and method_of(layer, option, training=training) in ("dense", "packed"):
-            slow[option.pattern] += 1
-            saved[option.pattern] += _saved_ms(built, layer.name, choice)
-    remarks = []
-    for name, count in sorted(slow.items()):
-        text = f"{name} runs masked here on {count} layers, as no kernel is faster than the dense one"
-        remarks.append(f"{text}: {saved[name]:.3g} ms saved" if built.time_key else f"{text}: it saves no time")
-    if built.times is not None:
-        origins = Counter(built.times.origins[name][k] for name, k in zip(built.table.layers, choice, strict=True))
-        parts = [f"{origins[kind]} {kind}" for kind in ("measured", "predicted", "extrapolated") if origins[kind]]
-        remarks.append(f"{built.time_key} of the plan's {len(options)} layers: {', '.join(parts)}")
-    return remarks
-
-
-def _memory(network: Network, options: Mapping[str, Option], limits: Mapping[str, float]) -> list[str]:
-    """Where a limited memory is that of the stored network, and a run takes more."""
-    from advisor.runtime.execution import method_of
-
-    methods = Counter(
-        method_of(layer, options[layer.name])
-        for layer in network.sparsifiable
-        if options[layer.name].pattern not in ("dense", "width")
-    )
-    limited = [key for key in ("weight_memory", "peak_memory") if key in limits]
-    remarks = []
-    if limited and methods["dense"]:
-        remarks.append(
-            f"{' and '.join(limited)} count kept values and their positions, as stored; while they run, the weights of "
-            f"{methods['dense']} masked layers are dense"
-        )
-    if "peak_memory" in limits and methods["gather"]:
-        remarks.append(f"peak_memory leaves out the copies that {methods['gather']} layers gather their inputs into")
-    return remarks
-
-
-def _saved_ms(built: Built, name: str, choice: Choice | Sequence[int]) -> float:
-    if built.time_key is None:
-        return 0.0
-    index = built.table.layers.index(name)
-    column = built.table.costs[built.time_key][index]
-    return float(column[built.table.dense[index]] - column[choice[index]])
 
 
 def _settings(profile: Profile | None) -> Mapping[str, Any] | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from advisor.devices.option_times import OptionTimes
     from advisor.devices.profile import Profile
     from advisor.network import Layer, Network
+    from advisor.runtime.methods import Method
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +32,7 @@ class Built:
 
     table: CostTable
     menu: Menu
+    methods: Mapping[str, tuple[Method, ...]]  # layer → by which method each option runs
     time_key: str | None = None  # which time the profile gave
     times: OptionTimes | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
@@ -51,8 +53,8 @@ def build_table(
     other parameters and buffers, as stored), `peak_memory` (that and the activations alive at the worst step; what an
     operator needs inside, such as a copy of gathered inputs, is left out), `energy` (mJ, of what really runs: a masked
     pattern without a kernel multiplies its zeros, too), and `latency` or `training_latency` (ms) as the profile's kind
-    of run is. Which method runs an option is `method_of`'s to say, so an option without a faster kernel takes the dense
-    time.
+    of run is. An option takes the time of the method that the profile finds the fastest, so one without a faster kernel
+    takes the dense time; without times `method_of` says what runs.
 
     Args:
         network: analysed.
@@ -67,6 +69,8 @@ def build_table(
         ProfileError: the profile's settings do not fit the network or what is wanted.
     """
     layers = network.sparsifiable
+    time_key, times = _times(network, menu, profile, wanted)
+    methods = times.methods if times is not None else _by_rule(network, menu)
     columns: dict[str, list[Floats]] = {"params": [], "macs": [], "weight_memory": [], "energy": []}
     coefficients, notes = _coefficients(profile)
     item = item_bytes(network)
@@ -77,7 +81,8 @@ def build_table(
         columns["weight_memory"].append(
             np.array([_bytes(layer, option, item[layer.name]) for option in choices], np.float64)
         )
-        columns["energy"].append(np.array([_energy(layer, option, coefficients) for option in choices], np.float64))
+        runs = zip(choices, methods[layer.name], strict=True)
+        columns["energy"].append(np.array([_energy(layer, o, m, coefficients) for o, m in runs], np.float64))
     constants = {
         "params": network.params - _dense(columns["params"]),
         "macs": network.macs - _dense(columns["macs"]),
@@ -86,7 +91,6 @@ def build_table(
     }
     groups, peaks = _groups(network, menu, constants)
     costs = {key: tuple(values) for key, values in columns.items()}
-    time_key, times = _times(network, menu, profile, wanted)
     if time_key is not None and times is not None:
         costs[time_key], constants[time_key] = _not_negative(
             [times.latency_ms[layer.name] for layer in layers], times.rest_ms
@@ -105,7 +109,7 @@ def build_table(
         requires=tuple(menu.requires[layer.name] for layer in layers),
         peaks=peaks,
     )
-    return Built(table=table, menu=menu, time_key=time_key, times=times, notes=notes)
+    return Built(table=table, menu=menu, methods=methods, time_key=time_key, times=times, notes=notes)
 
 
 def _times(
@@ -161,10 +165,21 @@ def _bytes(layer: Layer, option: Option, item: int) -> int:
     )
 
 
-def _energy(layer: Layer, option: Option, coefficients: Coefficients) -> float:
+def _by_rule(network: Network, menu: Menu) -> dict[str, tuple[Method, ...]]:
+    """Layer → the method of each option where no profile has timed any."""
+    from advisor.runtime.methods import method_of
+
+    return {
+        layer.name: tuple(method_of(layer, option) for option in menu.options[layer.name])
+        for layer in network.sparsifiable
+    }
+
+
+def _energy(layer: Layer, option: Option, method: Method, coefficients: Coefficients) -> float:
     from advisor.runtime.execution import executions
 
-    runs = executions(layer, option).items()
+    # Energy is that of a forward pass; what trains as kept values alone is deployed with its zeros.
+    runs = executions(layer, option, method="dense" if method == "packed" else method).items()
     return sum(calls * energy_mj(run.macs, run.bytes_moved, coefficients) for run, calls in runs)
 
 

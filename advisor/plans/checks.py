@@ -9,6 +9,7 @@ from advisor.patterns.base import pattern
 from advisor.plans.plan import Plan, PlanLayer
 from advisor.plans.ranges import count
 from advisor.plans.ranges import problem as ranges_problem
+from advisor.runtime.methods import ways
 
 # Four times the largest weight in public networks (a vocabulary of 256k times 16k); a mask takes a byte for each.
 MAX_WEIGHTS = 2**34
@@ -49,7 +50,7 @@ def layer_problem(layer: PlanLayer) -> str:
         return str(error)
     if reason:
         return f"{layer.option.label}: {reason}"
-    return _repair_problem(layer) or _kept_problem(layer)
+    return _repair_problem(layer) or _kept_problem(layer) or _method_problem(layer)
 
 
 def _shape_problem(layer: PlanLayer) -> str:
@@ -62,6 +63,15 @@ def _shape_problem(layer: PlanLayer) -> str:
     if layer.weight_shape[0] % layer.groups or (layer.kind == "linear" and layer.groups != 1):
         return f"{layer.groups} groups do not fit a {layer.kind} of {layer.weight_shape}"
     return ""
+
+
+def _method_problem(layer: PlanLayer) -> str:
+    if layer.method in (None, "dense", "packed"):
+        return ""
+    possible = {m for device in ("cpu", "cuda") for m in ways(layer.layer, layer.option, device=device)}
+    if layer.method in possible:
+        return ""
+    return f"a {layer.kind} with pattern {layer.pattern!r} cannot run by method {layer.method!r}"
 
 
 def _repair_problem(layer: PlanLayer) -> str:

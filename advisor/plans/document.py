@@ -122,6 +122,8 @@ def _layer_document(layer: PlanLayer) -> dict[str, Any]:
     }
     if not layer.is_module:
         document["is_module"] = False
+    if layer.method is not None:
+        document["method"] = layer.method
     lists = {
         "rewired": [[int(n) for n in move] for move in layer.rewired],
         "dropped": [int(row) for row in layer.dropped],
@@ -199,4 +201,5 @@ def _layer_from(item: Mapping[str, Any]) -> PlanLayer:
         dropped=tuple(int(row) for row in item.get("dropped", ())),
         kept_inputs=tuple((int(first), int(end)) for first, end in item.get("kept_inputs", ())),
         kept_outputs=tuple((int(first), int(end)) for first, end in item.get("kept_outputs", ())),
+        method=item.get("method"),
     )

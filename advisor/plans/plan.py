@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from advisor.runtime.methods import Method
+
 Selection = Literal["random", "magnitude"]
 Status = Literal["optimal", "time limit", "baseline"]
 Rewired = tuple[tuple[int, int, int], ...]
@@ -37,6 +39,7 @@ class PlanLayer:
         rewired: what the repair of dead channels then moved, in order: (row, input given up, input taken).
         dropped: output rows that it emptied.
         kept_inputs: width: the channels that stay, over all groups; `kept_outputs` likewise.
+        method: by which method it runs fastest, as the plan's profile knows; None where no profile was asked.
     """
 
     name: str
@@ -54,6 +57,7 @@ class PlanLayer:
     dropped: tuple[int, ...] = ()
     kept_inputs: Ranges = ()
     kept_outputs: Ranges = ()
+    method: Method | None = None
 
     def __post_init__(self) -> None:
         if not self.kind:
@@ -71,6 +75,7 @@ class PlanLayer:
         rewired: Rewired = (),
         dropped: tuple[int, ...] = (),
         kept: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+        method: Method | None = None,
     ) -> PlanLayer:
         """The choice `option` for `layer`. `kept`: width's input and output channels that stay, ascending."""
         if layer.weight is None:
@@ -92,6 +97,7 @@ class PlanLayer:
             dropped=dropped,
             kept_inputs=to_ranges(inputs),
             kept_outputs=to_ranges(outputs),
+            method=method,
         )
 
     @property

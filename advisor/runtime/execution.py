@@ -5,39 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from advisor.errors import PatternError
 from advisor.network import Layer, Shape
 from advisor.patterns.option import Option
+from advisor.runtime.methods import METHODS, Method, method_of
 
 if TYPE_CHECKING:
     import torch
 
-Method = Literal["dense", "gather", "packed"]
-METHODS: tuple[Method, ...] = ("dense", "gather", "packed")
 _ITEM_BYTES = 4  # float32
-_INDEX_BYTES = 8  # int64, as torch's index_select and scatter take them
-
-
-def method_of(layer: Layer, option: Option, *, training: bool = False) -> Method:
-    """Which method runs `option` of `layer`: the one place that costs, timings and `Plan.apply` all ask.
-
-    This is the door for faster kernels: a pattern that gets one is named here, its builder in `Execution.build`.
-    Today `group` gathers, `dense` and `width` are plain layers, and every other pattern has no kernel that is faster
-    than the dense one (literature notes: CSR, 2:4 on CPUs). At inference those run the dense kernel on a weight
-    with zeros, so their time is the dense time; in training the kept values are scattered into the weight each step.
-    """
-    if option.pattern in ("dense", "width"):
-        return "dense"
-    if option.pattern == "group" and can_gather(layer):
-        return "gather"
-    return "packed" if training else "dense"
-
-
-def can_gather(layer: Layer) -> bool:
-    """Whether `advisor.runtime.gather` has a module for this layer; its weight must be used by its own module alone."""
-    return layer.is_module and not layer.transposed and (layer.is_conv or layer.kind == "linear")
+_INDEX_BYTES = {"gather": 8, "packed": 8, "direct": 4}  # torch's index_select and scatter take int64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,13 +25,15 @@ class Execution:
 
     Attributes:
         kind: "conv2d", "conv_transpose1d", "linear", ...
-        method: "dense" (weights with zeros baked in, and narrower shapes, too), "gather" (inputs picked by index, then
-            a small dense product per block), "packed" (training: kept values scattered into a dense weight).
+        method: "dense" (weights with zeros baked in, and narrower shapes, too), "direct" (the sparse kernels, which
+            read kept weights alone), "gather" (inputs picked by index, then a small dense product per block), "packed"
+            (training: kept values scattered into a dense weight).
         input_shape: B C *spatial for convolutions, * C for linear.
         weight_shape: of the dense weight as stored.
-        kept: gather: inputs that a block reads; packed: kept values of the whole weight; dense: 0.
-        block: gather: outputs per block; packed: neighbouring weights that one index moves (the taps of a connection),
-            0 for single ones; dense: 0.
+        kept: direct: inputs that all blocks together read; gather: inputs that each block reads; packed: kept values of
+            the whole weight; dense: 0.
+        block: direct and gather: outputs per block; packed: neighbouring weights that one index moves (the taps of a
+            connection), 0 for single ones; dense: 0.
     """
 
     kind: str
@@ -116,12 +97,16 @@ class Execution:
         kernel = prod(self.weight_shape[2:])
         if self.transposed:
             return prod(self.input_shape) * self.weight_shape[1] * kernel
+        if self.method == "direct":
+            return prod(self.output_shape) // self.out_channels * self.kept * self.block * kernel
         inputs = self.kept if self.method == "gather" else self.weight_shape[1]
         return prod(self.output_shape) * inputs * kernel
 
     @property
     def stored_values(self) -> int:
         """Elements of the trainable weight, bias left out."""
+        if self.method == "direct":
+            return self.kept * self.block * prod(self.weight_shape[2:])
         if self.method == "gather":
             return self.weight_shape[0] * self.kept * prod(self.weight_shape[2:])
         return self.kept if self.method == "packed" else prod(self.weight_shape)
@@ -138,7 +123,9 @@ class Execution:
         elif self.method == "packed":
             indices = self.kept // (self.block or 1)
             moved += 2 * prod(self.weight_shape)  # the dense weight, written and read
-        return moved * _ITEM_BYTES + indices * _INDEX_BYTES
+        elif self.method == "direct":
+            indices = self.kept + self.out_channels // self.block + 1
+        return moved * _ITEM_BYTES + indices * _INDEX_BYTES.get(self.method, 0)
 
     def build(self) -> tuple[torch.nn.Module, torch.Tensor]:
         """A module that performs this execution and an input for it, on the CPU, with fixed random numbers."""
@@ -147,7 +134,9 @@ class Execution:
         return build(self)
 
 
-def executions(layer: Layer, option: Option, *, training: bool = False, batch: int | None = None) -> Counter[Execution]:
+def executions(
+    layer: Layer, option: Option, *, training: bool = False, batch: int | None = None, method: Method | None = None
+) -> Counter[Execution]:
     """What runs when the network is called once: distinct executions and how often each occurs.
 
     Args:
@@ -156,19 +145,11 @@ def executions(layer: Layer, option: Option, *, training: bool = False, batch: i
             (and "groups" where those change with the channels in a way that is not depthwise).
         training: forward and backward instead of inference.
         batch: replaces the batch size that the network was analysed with.
+        method: by which of `methods.ways` it runs; `method_of` says where None.
     """
-    method = method_of(layer, option, training=training)
+    method = method or method_of(layer, option, training=training)
     shape, groups = shape_under(layer, option)
-    kept = block = 0
-    if method != "dense":
-        from advisor.patterns.base import pattern
-
-        kept = pattern(option.pattern).kept_weights(layer, option)
-        if method == "gather":
-            block = int(option.parameters["block"])
-            kept //= layer.out_channels * prod(layer.kernel)
-        elif (together := pattern(option.pattern).together(layer, option)) > 1:
-            block = together
+    kept, block = _kept(layer, option, method)
     found: Counter[Execution] = Counter()
     for call in layer.calls:
         given = call.input_shape
@@ -194,6 +175,28 @@ def executions(layer: Layer, option: Option, *, training: bool = False, batch: i
             )
         ] += 1
     return found
+
+
+def _kept(layer: Layer, option: Option, method: Method) -> tuple[int, int]:
+    """`kept` and `block` of an execution."""
+    if method == "dense":
+        return 0, 0
+    from advisor.patterns.base import pattern
+
+    kind = pattern(option.pattern)
+    kept = kind.kept_weights(layer, option)
+    if method == "packed":
+        together = kind.together(layer, option)
+        return kept, together if together > 1 else 0
+    block = outputs_together(option)
+    kept //= block * prod(layer.kernel)  # inputs read, counted once for each block that reads them
+    return (kept // (layer.out_channels // block) if method == "gather" else kept), block
+
+
+def outputs_together(option: Option) -> int:
+    """How many consecutive outputs read the same inputs: 1 where each reads its own."""
+    name = {"group": "block", "block": "rows"}.get(option.pattern)
+    return int(option.parameters[name]) if name else 1
 
 
 def shape_under(layer: Layer, option: Option) -> tuple[Shape, int]:
@@ -240,8 +243,14 @@ def _problem(e: Execution) -> str:
         1 <= e.kept <= e.weight_shape[1] and e.block >= 1 and e.out_channels // e.groups % e.block == 0
     ):
         return f"{e.kept} inputs for blocks of {e.block} outputs do not fit"
-    if e.method == "gather" and e.transposed:
-        return "transposed convolutions have no gathering kernel"
+    if e.method == "direct" and not (e.block >= 1 and e.out_channels // e.groups % e.block == 0):
+        return f"blocks of {e.block} outputs do not fit"
+    if e.method == "direct" and not 1 <= e.kept <= e.out_channels // e.block * e.weight_shape[1]:
+        return f"{e.kept} inputs in {e.out_channels // e.block} blocks do not fit"
+    if e.method in ("gather", "direct") and e.transposed:
+        return f"transposed convolutions have no {'gathering' if e.method == 'gather' else 'sparse'} kernel"
+    if e.method == "direct" and e.kind == "conv3d":
+        return "3d convolutions have no sparse kernel"
     if e.method == "packed" and not 1 <= e.kept <= prod(e.weight_shape):
         return f"{e.kept} kept values do not fit the weight"
     if e.method == "packed" and (e.block < 0 or e.kept % (e.block or 1) or prod(e.weight_shape) % (e.block or 1)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -33,6 +34,10 @@ def build(execution: Execution) -> tuple[nn.Module, torch.Tensor]:
             blocks = execution.out_channels // execution.block
             choice = torch.rand(blocks, execution.weight_shape[1]).argsort(1)[:, : execution.kept]
             module = gathered(module, choice.sort(1).values)
+        elif execution.method == "direct":
+            from advisor.runtime.sparse import sparse
+
+            module = sparse(module, *_lists(execution), execution.block)
         elif execution.method == "packed":
             from advisor.runtime.packed import pack
 
@@ -41,6 +46,19 @@ def build(execution: Execution) -> tuple[nn.Module, torch.Tensor]:
             mask[torch.randperm(len(mask))[: execution.kept // together]] = True
             pack(module, "weight", mask.view(execution.weight_shape))
     return module, inputs
+
+
+def _lists(execution: Execution) -> tuple[torch.Tensor, torch.Tensor]:
+    """Drawn lists of inputs, as even as their number allows: (blocks + 1,) and (rows,), counted over all groups."""
+    from advisor.patterns.draw import keys, smallest
+
+    blocks, reach = execution.out_channels // execution.block, execution.weight_shape[1]
+    fewer, longer = divmod(execution.kept, blocks)
+    drawn = keys(0, (blocks, reach))
+    chosen = np.concatenate([smallest(drawn[:longer], fewer + 1), smallest(drawn[longer:], fewer)])
+    block, column = torch.from_numpy(chosen).nonzero(as_tuple=True)
+    indptr = torch.cat([torch.zeros(1, dtype=torch.long), torch.from_numpy(chosen.sum(axis=1)).cumsum(0)])
+    return indptr.int(), (column + block // (blocks // execution.groups) * reach).int()
 
 
 def dense_module(execution: Execution) -> nn.Module:

@@ -10,6 +10,11 @@ def network_of(name: str, device: str = "meta", input_text: str | None = None) -
     return analyze(loaded.module, loaded.example_inputs, name=loaded.name)
 
 
+@pytest.fixture(autouse=True)
+def _no_kernels(no_kernels: None) -> None:
+    """The same machine for all tests, whatever was built here; `with_kernels` gives it sparse kernels."""
+
+
 @pytest.fixture(scope="session")
 def digits() -> Network:
     """zoo:digits_cnn with real weights: 40 px, four convolutions and a linear layer."""

@@ -10,10 +10,11 @@ from advisor.devices.settings import Machine, Settings
 from advisor.network import Layer, Network
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import Execution, executions
+from advisor.runtime.methods import methods_of
 
 SETTINGS = Settings(device="cpu", batch=1, threads=1, dtype="float32", training=False)
 MACHINE = Machine(name="Roofline", flags=("avx2",), cores=1, torch="2.14.1", system="Nowhere")
-METHOD_SLOWDOWN = {"dense": 1.0, "gather": 1.4, "packed": 1.2}
+METHOD_SLOWDOWN = {"dense": 1.0, "direct": 1.3, "gather": 1.4, "packed": 1.2}
 
 
 def true_ms(execution: Execution) -> float:
@@ -53,12 +54,16 @@ def widths(network: Network, levels: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25))
     return found
 
 
-def all_executions(network: Network, options: dict[str, tuple[Option, ...]]) -> dict[str, Execution]:
-    """Every distinct execution of the options, dense ones included, by key."""
+def all_executions(
+    network: Network, options: dict[str, tuple[Option, ...]], *, have: bool = False, training: bool = False
+) -> dict[str, Execution]:
+    """Every distinct execution of the options, dense ones included, by key, on a machine with or without kernels."""
     found = {}
     for layer in network.sparsifiable:
         for option in (DENSE, *options.get(layer.name, ())):
-            found.update({execution.key: execution for execution in executions(layer, option)})
+            for method in methods_of(layer, option, training=training, have=have):
+                made = executions(layer, option, training=training, method=method)
+                found.update({execution.key: execution for execution in made})
     return found
 
 

@@ -31,6 +31,7 @@ class PlannedLayer:
     name: str
     weight_shape: tuple[int, ...]
     option: Option
+    method: str | None = None
 
 
 @dataclass

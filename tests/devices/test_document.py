@@ -204,5 +204,6 @@ def test_the_settings_and_machine_stand_in_the_file(document: dict[str, Any]) ->
         "threads": 1,
         "dtype": "float32",
         "training": False,
+        "kernels": "",
     }
     assert document["machine"]["name"] == MACHINE.name

@@ -31,6 +31,11 @@ class Residual(nn.Module):
         return logits
 
 
+@pytest.fixture(autouse=True)
+def _no_kernels(no_kernels: None) -> None:
+    """The same machine for all tests, whatever was built here; `with_kernels` gives it sparse kernels."""
+
+
 @pytest.fixture(scope="session")
 def digits() -> Network:
     """The demo's network with real (random) weights."""

@@ -11,7 +11,8 @@ from torch import nn
 import advisor
 from advisor.network import Layer
 from advisor.patterns.option import Option
-from advisor.runtime.execution import METHODS, Execution, executions
+from advisor.runtime.execution import Execution, executions
+from advisor.runtime.methods import METHODS
 
 KINDS = [*(f"conv{n}d" for n in (1, 2, 3)), *(f"conv_transpose{n}d" for n in (1, 2, 3)), "linear"]
 
@@ -30,7 +31,7 @@ def only(layer: Layer, option: Option, **settings: Any) -> Execution:
 def any_execution(draw: st.DrawFn) -> Execution:
     kind, method = draw(st.sampled_from(KINDS)), draw(st.sampled_from(METHODS))
     turned, spatial = kind.startswith("conv_transpose"), 0 if kind == "linear" else int(kind[-2])
-    assume(not (turned and method == "gather"))
+    assume(not (turned and method in ("gather", "direct")) and not (kind == "conv3d" and method == "direct"))
     groups = 1 if kind == "linear" else draw(st.integers(1, 3))
     inputs, outputs = groups * draw(st.integers(1, 5)), groups * draw(st.integers(1, 6))
     sizes = lambda low, high: tuple(draw(st.integers(low, high)) for _ in range(spatial))  # noqa: E731
@@ -40,9 +41,11 @@ def any_execution(draw: st.DrawFn) -> Execution:
     room = tuple(d * (k - 1) + 1 + draw(st.integers(0, 5)) for k, d in zip(kernel, dilation, strict=True))
     weight = (inputs, outputs // groups, *kernel) if turned else (outputs, inputs // groups, *kernel)
     leading = (draw(st.integers(1, 2)),) if spatial else draw(st.sampled_from([(1,), (3,), (2, 3), ()]))
-    divided = {"gather": outputs // groups, "packed": prod(weight), "dense": 0}[method]
+    divided = {"direct": outputs // groups, "gather": outputs // groups, "packed": prod(weight), "dense": 0}[method]
     block = draw(st.sampled_from([b for b in range(1, 7) if divided % b == 0])) if divided else 0
-    kept = {"gather": inputs // groups, "packed": prod(weight) // (block or 1), "dense": 0}[method]
+    reach = inputs // groups
+    most = {"direct": outputs // (block or 1) * reach, "gather": reach, "packed": prod(weight) // (block or 1)}
+    kept = most.get(method, 0)
     kept = draw(st.integers(1, kept)) * (block if method == "packed" else 1) if kept else 0
     return Execution(
         kind=kind,

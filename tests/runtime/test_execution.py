@@ -14,7 +14,8 @@ from advisor.errors import PatternError
 from advisor.network import Layer
 from advisor.patterns.base import pattern
 from advisor.patterns.option import DENSE, Option
-from advisor.runtime.execution import Execution, can_gather, executions, method_of
+from advisor.runtime.execution import Execution, executions
+from advisor.runtime.methods import Method
 from advisor.runtime.packed import Packed, packed_of
 from tests.runtime.samples import any_execution, layer_of, only
 
@@ -36,42 +37,19 @@ OPTIONS = {
 CONV = layer_of(nn.Conv2d(8, 16, 3, stride=2, padding=1), 2, 8, 9, 9)
 
 
-@pytest.mark.parametrize(
-    ("name", "inference", "training"),
-    [
-        ("dense", "dense", "dense"),
-        ("width", "dense", "dense"),
-        ("group", "gather", "gather"),
-        ("channel", "dense", "packed"),
-        ("block", "dense", "packed"),
-        ("n:m", "dense", "packed"),
-        ("unstructured", "dense", "packed"),
-    ],
-)
-def test_the_method_of_each_pattern(name: str, inference: str, training: str) -> None:
-    assert method_of(CONV, OPTIONS[name]) == only(CONV, OPTIONS[name]).method == inference
-    assert method_of(CONV, OPTIONS[name], training=True) == only(CONV, OPTIONS[name], training=True).method == training
-
-
-def test_group_gathers_only_where_a_module_can() -> None:
-    turned = layer_of(nn.ConvTranspose2d(8, 16, 3), 1, 8, 5, 5)
-    attention = dataclasses.replace(layer_of(nn.Linear(8, 16), 2, 8), is_module=False)
-    for layer in (turned, attention):
-        assert not can_gather(layer)
-        assert method_of(layer, OPTIONS["group"]) == "dense"
-        assert method_of(layer, OPTIONS["group"], training=True) == "packed"
-
-
 def test_a_masked_pattern_takes_the_dense_time_at_inference() -> None:
     dense = only(CONV, DENSE)
-    assert {only(CONV, OPTIONS[name]) for name in ("channel", "block", "n:m", "unstructured")} == {dense}
+    masked = {only(CONV, OPTIONS[name], method="dense") for name in ("channel", "group", "block", "n:m")}
+    assert masked == {dense}
     assert dense.key == "conv2d dense in=2x8x9x9 weight=16x8x3x3 stride=2x2 padding=1x1 dilation=1x1 bias"
 
 
+def work(name: str, method: Method) -> Execution:
+    return only(CONV, OPTIONS[name], method=method)
+
+
 def test_what_an_option_changes() -> None:
-    dense, gather, packed = (
-        only(CONV, OPTIONS[n], training=t) for n, t in (("dense", False), ("group", False), ("n:m", True))
-    )
+    dense, gather, packed = work("dense", "dense"), work("group", "gather"), work("n:m", "packed")
     assert dense.macs == CONV.macs == 2 * 16 * 25 * 8 * 9
     assert gather.macs == CONV.macs // 4
     assert packed.macs == CONV.macs, "the kernel multiplies the zeros"
@@ -79,6 +57,11 @@ def test_what_an_option_changes() -> None:
     assert dense.stored_values == 16 * 8 * 9
     assert gather.stored_values == 16 * 2 * 9
     assert packed.stored_values == 16 * 4 * 9
+    direct, channel = work("group", "direct"), work("channel", "direct")
+    assert direct.macs == channel.macs == CONV.macs // 4
+    assert direct.stored_values == channel.stored_values == 16 * 2 * 9
+    assert (direct.kept, direct.block) == (8, 4), "four blocks read two inputs each"
+    assert (channel.kept, channel.block) == (32, 1)
     narrow = only(CONV, OPTIONS["width"])
     assert (narrow.input_shape, narrow.weight_shape) == ((2, 4, 9, 9), (8, 4, 3, 3))
     assert narrow.macs == CONV.macs // 4
@@ -93,7 +76,7 @@ def test_what_an_option_changes() -> None:
 @pytest.mark.parametrize("name", ["channel", "block", "n:m", "unstructured"])
 def test_what_is_timed_moves_weights_as_the_applied_layer_does(layer: Layer, name: str) -> None:
     option = OPTIONS[name]
-    timed, _ = only(layer, option, training=True).build()
+    timed, _ = only(layer, option, method="packed").build()
     (_, packed), *_ = packed_of(timed)
     mask = torch.from_numpy(pattern(name).mask(layer, option, seed=1))
     assert packed.unit == Packed(mask).unit
@@ -101,16 +84,16 @@ def test_what_is_timed_moves_weights_as_the_applied_layer_does(layer: Layer, nam
 
 
 def test_bytes_are_read_and_written_once() -> None:
-    dense, gather, packed = (
-        only(CONV, OPTIONS[n], training=t) for n, t in (("dense", False), ("group", False), ("n:m", True))
-    )
+    dense, gather, packed = work("dense", "dense"), work("group", "gather"), work("n:m", "packed")
     flow = 2 * 8 * 81 + 2 * 16 * 25
     assert dense.bytes_moved == 4 * (flow + 16 * 8 * 9)
     # 4 blocks of 2 inputs: copied (written and read) for 2 images of 81 pixels, and 8 indices of 8 bytes.
     assert gather.bytes_moved == 4 * (flow + 16 * 2 * 9 + 2 * 8 * 162) + 8 * 8
-    channel = only(CONV, OPTIONS["channel"], training=True)
+    channel = work("channel", "packed")
     assert channel.bytes_moved == 4 * (flow + 16 * 2 * 9 + 2 * 16 * 8 * 9) + 8 * 16 * 2  # an index for nine taps
     assert packed.bytes_moved == 4 * (flow + 16 * 4 * 9 + 2 * 16 * 8 * 9) + 8 * 16 * 4 * 9
+    # Nothing is copied; 8 inputs of the lists and 5 bounds of them, of 4 bytes each.
+    assert work("group", "direct").bytes_moved == 4 * (flow + 16 * 2 * 9) + 4 * (8 + 5)
 
 
 def test_calls_of_other_shapes_and_batches() -> None:
@@ -148,7 +131,7 @@ def test_keys_name_the_work_and_nothing_else(first: Execution, second: Execution
 
 
 def test_each_field_is_in_the_key() -> None:
-    base = only(CONV, OPTIONS["group"])
+    base = work("group", "gather")
     changes: dict[str, Any] = {
         "kind": None,
         "method": None,
@@ -180,6 +163,9 @@ def test_each_field_is_in_the_key() -> None:
         ({"input_shape": (2, 7, 9, 9)}, "expected an input with 8 channels"),
         ({"method": "gather", "kept": 9, "block": 4}, "9 inputs for blocks of 4 outputs do not fit"),
         ({"method": "gather", "kept": 2, "block": 5}, "blocks of 5 outputs do not fit"),
+        ({"method": "direct", "kept": 0, "block": 4}, "0 inputs in 4 blocks do not fit"),
+        ({"method": "direct", "kept": 33, "block": 4}, "33 inputs in 4 blocks do not fit"),
+        ({"method": "direct", "kept": 2, "block": 5}, "blocks of 5 outputs do not fit"),
         ({"method": "packed", "kept": 0}, "0 kept values"),
         ({"method": "packed", "kept": 12, "block": 9}, "neighbours of 9 do not divide"),
     ],

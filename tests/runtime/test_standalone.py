@@ -8,7 +8,9 @@ from torch import nn
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import Execution
 from advisor.runtime.gather import Gathered
+from advisor.runtime.methods import Method
 from advisor.runtime.packed import packed_of
+from advisor.runtime.sparse import Sparse
 from tests.runtime.samples import any_execution, layer_of, only
 
 
@@ -22,6 +24,11 @@ def test_the_built_module_is_what_the_execution_says(execution: Execution) -> No
     if execution.method == "gather":
         assert isinstance(module, Gathered)
         assert (module.kept, module.block) == (execution.kept, execution.block)
+        weight = module.weight
+    elif execution.method == "direct":
+        assert isinstance(module, Sparse)
+        assert (module.method, module.block) == ("direct", execution.block)
+        assert int(module.indptr[-1]) == len(module.inputs) == execution.kept
         weight = module.weight
     elif execution.method == "packed":
         weight = dict(packed_of(module))["weight"] and module.parametrizations.weight.original
@@ -38,16 +45,17 @@ def test_the_built_module_is_what_the_execution_says(execution: Execution) -> No
 
 
 @pytest.mark.parametrize(
-    ("option", "training"),
+    ("option", "method"),
     [
-        (DENSE, False),
-        (Option(pattern="group", density=0.25, parameters={"block": 4}), False),
-        (Option(pattern="n:m", density=0.5, parameters={"n": 2, "m": 4}), True),
+        (DENSE, "dense"),
+        (Option(pattern="channel", density=0.25), "direct"),
+        (Option(pattern="group", density=0.25, parameters={"block": 4}), "gather"),
+        (Option(pattern="n:m", density=0.5, parameters={"n": 2, "m": 4}), "packed"),
     ],
     ids=lambda value: getattr(value, "pattern", ""),
 )
-def test_twice_the_same_numbers(option: Option, training: bool) -> None:
-    execution = only(layer_of(nn.Conv2d(8, 16, 3), 2, 8, 9, 9), option, training=training)
+def test_twice_the_same_numbers(option: Option, method: Method) -> None:
+    execution = only(layer_of(nn.Conv2d(8, 16, 3), 2, 8, 9, 9), option, method=method)
     torch.manual_seed(5)
     before = torch.get_rng_state()
     (one, x), (two, z) = execution.build(), execution.build()

@@ -1,0 +1,150 @@
+"""How an option of a layer can run, and by which method it does: the one place that costs, timings and apply ask."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+from math import prod
+from typing import Literal, get_args
+
+from advisor.network import Layer
+from advisor.patterns.option import Option
+
+Method = Literal["dense", "direct", "gather", "packed"]
+METHODS: tuple[Method, ...] = get_args(Method)
+# Where no profile says which method is the fastest: the densities up to which the sparse kernels beat the best dense
+# layer for every pattern, network and batch size of the trials, and the outputs per block from which gathering does.
+DIRECT_DENSITY = 0.5
+GATHER_BLOCK = 16
+
+_PER_TAP = ("block", "n:m", "unstructured")  # patterns that choose each tap on its own
+
+
+def kernels(device: str = "cpu") -> str:
+    """The sparse kernels of a device here: "avx2 0.1.0" (instruction set and version); "" where there are none."""
+    return _probe(device.partition(":")[0])[0]
+
+
+def why_no_kernels(device: str = "cpu") -> str:
+    """Why `kernels` found none, in one line; "" where it did."""
+    return _probe(device.partition(":")[0])[1]
+
+
+def _probe(kind: str) -> tuple[str, str]:
+    """What `kernels` and `why_no_kernels` say of "cpu" or "cuda"; tests switch the kernels off and on here."""
+    if kind == "cpu":
+        from advisor.runtime import native
+
+        return (f"{native.isa()} {_version('sparsity-advisor')}", "") if native.available() else ("", native.why_not())
+    from advisor.runtime import gpu
+
+    return ("", gpu.why_not()) if not gpu.available() else (f"triton {_version('triton')}", "")
+
+
+@lru_cache
+def _version(package: str) -> str:
+    """The kernels are built with the package, or come with Triton."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def stands_alone(layer: Layer) -> bool:
+    """Whether `advisor.runtime.sparse` has a module for this layer; its weight must be used by its own module alone."""
+    return layer.is_module and not layer.transposed and (layer.is_conv or layer.kind == "linear")
+
+
+def ways(layer: Layer, option: Option, *, training: bool = False, device: str = "cpu") -> tuple[Method, ...]:
+    """Every method that computes `option` of `layer` rightly, on whatever machine; the last one always runs.
+
+    "dense" and `width` are plain layers. A pattern without a method of its own runs the dense kernel on a weight with
+    zeros ("dense"); in training its kept values are scattered into that weight each step ("packed").
+    """
+    if option.pattern in ("dense", "width"):
+        return ("dense",)
+    found: list[Method] = []
+    if stands_alone(layer):
+        connections = option.pattern in ("channel", "group")  # the same at all taps
+        flat = option.pattern in _PER_TAP and prod(layer.kernel) == 1
+        on_cpu = device.partition(":")[0] == "cpu"
+        if layer.kind != "conv3d" and ((connections or flat) if on_cpu else option.pattern == "group"):
+            found.append("direct")
+        if option.pattern == "group":
+            found.append("gather")
+    return (*found, "packed" if training else "dense")
+
+
+def methods_of(
+    layer: Layer, option: Option, *, training: bool = False, device: str = "cpu", have: bool | None = None
+) -> tuple[Method, ...]:
+    """The candidates of `ways` that a machine can run and that are worth timing: a profile measures each.
+
+    Where the CPU's sparse kernels are there, gathering is not among them: it does the same work, slower. On a GPU
+    nobody has compared the two yet.
+
+    Args:
+        have: whether the machine has sparse kernels for `device`; this one is asked where None.
+    """
+    found = ways(layer, option, training=training, device=device)
+    if "direct" not in found:
+        return found
+    if not (bool(kernels(device)) if have is None else have):
+        return tuple(method for method in found if method != "direct")
+    if device.partition(":")[0] == "cpu":
+        return tuple(method for method in found if method != "gather")
+    return found
+
+
+def method_of(
+    layer: Layer, option: Option, *, training: bool = False, device: str = "cpu", have: bool | None = None
+) -> Method:
+    """Which method runs `option` where no profile has timed the candidates.
+
+    The sparse kernels up to the density below which they win; gathering from the block on from which it does; else
+    the dense kernel. A GPU's kernels are not taken before a profile has timed them.
+    """
+    found = methods_of(layer, option, training=training, device=device, have=have)
+    if "direct" in found and option.density <= DIRECT_DENSITY and device.partition(":")[0] == "cpu":
+        return "direct"
+    if "gather" in found and int(option.parameters["block"]) >= GATHER_BLOCK:
+        return "gather"
+    return found[-1]
+
+
+def method_here(
+    layer: Layer,
+    option: Option,
+    recorded: Method | None,
+    *,
+    training: bool = False,
+    device: str = "cpu",
+    have: bool | None = None,
+) -> tuple[Method, str]:
+    """Which method runs `option` on this machine under a plan, and why that is not the one that the plan recorded.
+
+    Args:
+        recorded: what a profile found the fastest, at inference or in training ("packed" and "dense" stand for each
+            other); None where none was asked.
+
+    Returns:
+        The method, and one line where it is another one than recorded, "" otherwise.
+    """
+    found = ways(layer, option, training=training, device=device)
+    if recorded is None:
+        return method_of(layer, option, training=training, device=device, have=have), ""
+    if recorded in ("dense", "packed"):
+        return found[-1], ""
+    if recorded not in found:
+        return found[-1], f"a {layer.kind} with pattern {option.pattern!r} has no method {recorded!r} on {device}"
+    if recorded == "direct" and not (bool(kernels(device)) if have is None else have):
+        other = method_of(layer, option, training=training, device=device, have=False)
+        return other, f"the sparse kernels that the plan counts on are missing ({why_no_kernels(device)})"
+    return recorded, ""
+
+
+def known_methods(measured: Collection[Method], found: tuple[Method, ...]) -> tuple[Method, ...]:
+    """Those of `found` that a profile which timed the methods `measured` can speak of; the last one always."""
+    return tuple(method for method in found[:-1] if method in measured) + found[-1:]
