@@ -7,7 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.nn.modules.conv import _ConvNd
 
 from advisor.errors import PlanError
@@ -164,7 +163,6 @@ def _unwatched(*tensors: Tensor | None) -> bool:
         and not torch._C._len_torch_dispatch_stack()
         and not torch._C._len_torch_function_stack()
         and torch._C._functorch.peek_interpreter_stack() is None
-        and forward_ad._current_level < 0
         and not torch._C._get_tracing_state()
         and not torch._C._autograd._profiler_enabled()
     )

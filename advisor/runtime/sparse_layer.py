@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from advisor.errors import PlanError, unknown
 from advisor.runtime import sparse_reference as reference
@@ -106,6 +107,8 @@ class Sparse(nn.Module):
     def _has_kernels(self, x: Tensor) -> bool:
         """Whether the device of `x` has kernels for this; what autocast narrowed is widened again."""
         device, weight = x.device.type, self.weight
+        if forward_ad._current_level >= 0:
+            return False  # the operators know no forward mode
         if device == "cuda" and self.block < GATHER_BLOCK:
             return False  # its kernels fill narrower blocks up to 16: right, but more work than a dense layer's
         same = x.dtype == weight.dtype or (x.is_floating_point() and torch.is_autocast_enabled(device))

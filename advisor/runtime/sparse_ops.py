@@ -7,30 +7,17 @@ but each other, and can be differentiated again. Importing this module registers
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from advisor.runtime.sparse_kernels import (
-    sparse_conv2d,
-    sparse_conv2d_grad_input,
-    sparse_conv2d_grad_weight,
-    sparse_linear,
-    sparse_linear_grad_input,
-    sparse_linear_grad_weight,
-)
+from advisor.runtime import sparse_kernels as kernels
+
+if TYPE_CHECKING:
+    from torch._library.custom_ops import CustomOpDef
 
 __all__ = ["sparse_conv2d", "sparse_linear"]
-
-_OPS = (
-    sparse_conv2d,
-    sparse_conv2d_grad_input,
-    sparse_conv2d_grad_weight,
-    sparse_linear,
-    sparse_linear_grad_input,
-    sparse_linear_grad_weight,
-)
 
 
 def _before(grad: Tensor, output: Tensor | None, activation: str, again: Callable[[], Tensor]) -> Tensor:
@@ -62,8 +49,8 @@ def _backward_conv(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         ctx.activation,
         lambda: sparse_conv2d(x, weight, indptr, inputs, bias, residual, *geometry, "none"),
     )
-    to_x = sparse_conv2d_grad_input(grad, weight, indptr, inputs, x.shape, *geometry) if needs[0] else None
-    to_weight = sparse_conv2d_grad_weight(grad, x, indptr, inputs, weight.shape, *geometry) if needs[1] else None
+    to_x = _conv2d_grad_input(grad, weight, indptr, inputs, x.shape, *geometry) if needs[0] else None
+    to_weight = _conv2d_grad_weight(grad, x, indptr, inputs, weight.shape, *geometry) if needs[1] else None
     to_bias = grad.sum((0, 2, 3)) if needs[4] else None
     return (to_x, to_weight, None, None, to_bias, grad if needs[5] else None, None, None, None, None)
 
@@ -77,7 +64,7 @@ def _backward_conv_input(ctx: Any, v: Tensor) -> tuple[Any, ...]:
     grad, weight, indptr, inputs = ctx.saved_tensors
     needs, geometry = ctx.needs_input_grad, ctx.geometry
     to_grad = sparse_conv2d(v, weight, indptr, inputs, None, None, *geometry, "none") if needs[0] else None
-    to_weight = sparse_conv2d_grad_weight(grad, v, indptr, inputs, weight.shape, *geometry) if needs[1] else None
+    to_weight = _conv2d_grad_weight(grad, v, indptr, inputs, weight.shape, *geometry) if needs[1] else None
     return (to_grad, to_weight, None, None, None, None, None, None)
 
 
@@ -90,7 +77,7 @@ def _backward_conv_weight(ctx: Any, u: Tensor) -> tuple[Any, ...]:
     grad, x, indptr, inputs = ctx.saved_tensors
     needs, geometry = ctx.needs_input_grad, ctx.geometry
     to_grad = sparse_conv2d(x, u, indptr, inputs, None, None, *geometry, "none") if needs[0] else None
-    to_x = sparse_conv2d_grad_input(grad, u, indptr, inputs, x.shape, *geometry) if needs[1] else None
+    to_x = _conv2d_grad_input(grad, u, indptr, inputs, x.shape, *geometry) if needs[1] else None
     return (to_grad, to_x, None, None, None, None, None, None)
 
 
@@ -104,8 +91,8 @@ def _backward_linear(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     x, weight, indptr, inputs, output, bias = ctx.saved_tensors
     needs = ctx.needs_input_grad
     grad = _before(grad, output, ctx.activation, lambda: sparse_linear(x, weight, indptr, inputs, bias, "none"))
-    to_x = sparse_linear_grad_input(grad, weight, indptr, inputs, x.shape[1]) if needs[0] else None
-    to_weight = sparse_linear_grad_weight(grad, x, indptr, inputs, weight.shape[0]) if needs[1] else None
+    to_x = _linear_grad_input(grad, weight, indptr, inputs, x.shape[1]) if needs[0] else None
+    to_weight = _linear_grad_weight(grad, x, indptr, inputs, weight.shape[0]) if needs[1] else None
     return (to_x, to_weight, None, None, grad.sum(0) if needs[4] else None, None)
 
 
@@ -117,7 +104,7 @@ def _backward_linear_input(ctx: Any, v: Tensor) -> tuple[Any, ...]:
     grad, weight, indptr, inputs = ctx.saved_tensors
     needs = ctx.needs_input_grad
     to_grad = sparse_linear(v, weight, indptr, inputs, None, "none") if needs[0] else None
-    to_weight = sparse_linear_grad_weight(grad, v, indptr, inputs, weight.shape[0]) if needs[1] else None
+    to_weight = _linear_grad_weight(grad, v, indptr, inputs, weight.shape[0]) if needs[1] else None
     return (to_grad, to_weight, None, None, None)
 
 
@@ -125,64 +112,79 @@ def _backward_linear_weight(ctx: Any, u: Tensor) -> tuple[Any, ...]:
     grad, x, indptr, inputs = ctx.saved_tensors
     needs = ctx.needs_input_grad
     to_grad = sparse_linear(x, u, indptr, inputs, None, "none") if needs[0] else None
-    to_x = sparse_linear_grad_input(grad, u, indptr, inputs, x.shape[1]) if needs[1] else None
+    to_x = _linear_grad_input(grad, u, indptr, inputs, x.shape[1]) if needs[1] else None
     return (to_grad, to_x, None, None, None)
 
 
-sparse_conv2d.register_autograd(_backward_conv, setup_context=_setup_conv)
-sparse_conv2d_grad_input.register_autograd(_backward_conv_input, setup_context=_setup_conv_input)
-sparse_conv2d_grad_weight.register_autograd(_backward_conv_weight, setup_context=_setup_conv_weight)
-sparse_linear.register_autograd(_backward_linear, setup_context=_setup_linear)
-sparse_linear_grad_input.register_autograd(_backward_linear_input, setup_context=_setup_linear_other)
-sparse_linear_grad_weight.register_autograd(_backward_linear_weight, setup_context=_setup_linear_other)
+Rule = Callable[..., tuple[Tensor, int]]
 
 
-def _one_by_one(op: Any) -> Any:
+def _moved(in_dims: tuple[Any, ...], args: tuple[Any, ...]) -> tuple[list[Any], list[bool]]:
+    """Arguments with the axis of vmap in front, and which of them have one. Lists of integers have lists of None."""
+    dims = [d if isinstance(d, int) else None for d in in_dims]
+    return [a if d is None else a.movedim(d, 0) for a, d in zip(args, dims, strict=True)], [d is not None for d in dims]
+
+
+def _one_by_one(call: Callable[..., Tensor]) -> Rule:
     """The rule of vmap that always holds: one call for each element, stacked."""
 
     def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-        moved = [a if d is None else a.movedim(d, 0) for a, d in zip(args, _flat_dims(in_dims), strict=True)]
-        batched = [d is not None for d in _flat_dims(in_dims)]
-        calls = [
-            op(*(a[i] if many else a for a, many in zip(moved, batched, strict=True))) for i in range(info.batch_size)
-        ]
-        return torch.stack(calls), 0
+        given, many = _moved(in_dims, args)
+        parts = [call(*(a[i] if m else a for a, m in zip(given, many, strict=True))) for i in range(info.batch_size)]
+        return torch.stack(parts), 0
 
     return rule
 
 
-def _flat_dims(in_dims: tuple[Any, ...]) -> list[int | None]:
-    # Lists of integers have lists of None.
-    return [d if isinstance(d, int) else None for d in in_dims]
+def _more_images(call: Callable[..., Tensor], images: tuple[int, ...]) -> Rule:
+    """Where nothing but the arguments at `images` is batched, they are more images of one batch."""
+
+    def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+        given, many = _moved(in_dims, args)
+        if any(m for i, m in enumerate(many) if i not in images):
+            return _one_by_one(call)(info, in_dims, *args)
+        for i in images:
+            if given[i] is not None:
+                spread = given[i] if many[i] else given[i].expand(info.batch_size, *given[i].shape)
+                given[i] = spread.flatten(0, 1)
+        out = call(*given)
+        return out.view(info.batch_size, out.shape[0] // info.batch_size, *out.shape[1:]), 0
+
+    return rule
 
 
-def _vmap_conv(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-    """Where images alone are batched, they are more images of one batch."""
-    dims = _flat_dims(in_dims)
-    if any(d is not None for i, d in enumerate(dims) if i not in (0, 5)):
-        return _one_by_one(sparse_conv2d)(info, in_dims, *args)  # type: ignore[no-any-return]
-    given = list(args)
-    for i in (0, 5):
-        if given[i] is not None:
-            size = (info.batch_size, *given[i].shape)
-            given[i] = (given[i].expand(size) if dims[i] is None else given[i].movedim(dims[i], 0)).flatten(0, 1)
-    out = sparse_conv2d(*given)
-    return out.unflatten(0, (info.batch_size, out.shape[0] // info.batch_size)), 0
+def _complete(
+    op: CustomOpDef, setup: Callable[..., None], backward: Callable[..., Any], images: tuple[int, ...] = ()
+) -> Callable[..., Tensor]:
+    """Registers what torch wants to know about `op`, and returns how to call it.
+
+    The gradients that are registered with an operator are not those that the transforms of `torch.func` look for, which
+    want an autograd.Function: the call is one of the two.
+    """
+
+    def call(*args: Any) -> Tensor:
+        top = None if torch.compiler.is_compiling() else torch._C._functorch.peek_interpreter_stack()
+        given = top is not None and top.key() == torch._C._functorch.TransformType.Grad
+        out: Tensor = through.apply(*args) if given else op(*args)
+        return out
+
+    rule = _more_images(call, images) if images else _one_by_one(call)
+    parts: dict[str, Callable[..., Any]] = {"forward": call, "setup_context": setup, "backward": backward, "vmap": rule}
+    through: Any = type(op._name, (torch.autograd.Function,), {k: staticmethod(v) for k, v in parts.items()})
+    op.register_autograd(backward, setup_context=setup)
+    op.register_vmap(rule)
+    return call
 
 
-def _vmap_linear(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-    dims = _flat_dims(in_dims)
-    if any(d is not None for d in dims[1:]):
-        return _one_by_one(sparse_linear)(info, in_dims, *args)  # type: ignore[no-any-return]
-    out = sparse_linear(args[0].movedim(dims[0], 0).flatten(0, 1), *args[1:])
-    return out.unflatten(0, (info.batch_size, out.shape[0] // info.batch_size)), 0
-
-
-for _op in _OPS:
-    _op.register_vmap({sparse_conv2d: _vmap_conv, sparse_linear: _vmap_linear}.get(_op) or _one_by_one(_op))
+sparse_conv2d = _complete(kernels.sparse_conv2d, _setup_conv, _backward_conv, images=(0, 5))
+_conv2d_grad_input = _complete(kernels.sparse_conv2d_grad_input, _setup_conv_input, _backward_conv_input)
+_conv2d_grad_weight = _complete(kernels.sparse_conv2d_grad_weight, _setup_conv_weight, _backward_conv_weight)
+sparse_linear = _complete(kernels.sparse_linear, _setup_linear, _backward_linear, images=(0,))
+_linear_grad_input = _complete(kernels.sparse_linear_grad_input, _setup_linear_other, _backward_linear_input)
+_linear_grad_weight = _complete(kernels.sparse_linear_grad_weight, _setup_linear_other, _backward_linear_weight)
 
 # Torch has this from 2.7 on; before, the modules' own casts have to do.
 if hasattr(torch.library, "register_autocast"):
-    for _op in (sparse_conv2d, sparse_linear):
+    for _op in (kernels.sparse_conv2d, kernels.sparse_linear):
         for _device in ("cpu", "cuda"):
             torch.library.register_autocast(_op, _device, torch.float32)
