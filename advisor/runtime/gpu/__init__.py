@@ -1,0 +1,146 @@
+"""The sparse kernels of CUDA devices: `group` through Triton, 2:4 through torch. Loads neither until one is called.
+
+The functions take and give what `advisor.runtime.native` does, for tensors on a CUDA device in float32, float16 or
+bfloat16, accumulating in float32. Blocks of 16 outputs and more fill the tiles of the tensor cores. Narrower blocks are
+filled up to 16 with lanes that compute nothing: right, but a block of 4 does 4 times and one of 1 (`channel`) 16 times
+the work it needs; measure before you choose them.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Compute capability from which Triton 3 compiles for a device: Turing. The tests compile for 8.0 and 9.0.
+_OLDEST = (7, 5)
+# Which GPUs these kernels have been timed on; names go in with the table that `benchmarks/gpu.py` printed there.
+MEASURED_ON: tuple[str, ...] = ()
+
+
+class Geometry(Protocol):
+    """How a convolution walks, as (height, width): `advisor.runtime.native.Conv` is one."""
+
+    @property
+    def stride(self) -> tuple[int, int]: ...
+    @property
+    def padding(self) -> tuple[int, int]: ...
+    @property
+    def dilation(self) -> tuple[int, int]: ...
+
+
+def available() -> bool:
+    """Whether the kernels can run here: Triton is installed and a GPU is there that it compiles for."""
+    return not why_not()
+
+
+@functools.cache
+def why_not() -> str:
+    """Why the kernels cannot run here, on one line; "" where they can."""
+    if find_spec("triton") is None:
+        return "Triton is not installed; torch for CUDA on Linux brings it along, `pip install triton` adds it"
+    import torch
+
+    if not torch.cuda.is_available():
+        built = f"this torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "this torch has no CUDA"
+        return f"no CUDA device was found ({built})"
+    if torch.version.hip:
+        return "this is an AMD GPU; the kernels are written and compiled for NVIDIA ones alone"
+    have = torch.cuda.get_device_capability()
+    if have < _OLDEST:
+        return f"{torch.cuda.get_device_name()} has compute capability {have[0]}.{have[1]}; 7.5 or newer is needed"
+    return ""
+
+
+def unmeasured() -> str:
+    """The line to show beside every choice of these kernels that no profile of the GPU stands behind; "" once timed."""
+    if MEASURED_ON:
+        return ""
+    return (
+        "the Triton kernels are unmeasured: checked in Triton's interpreter and compiled for sm_80 and sm_90, "
+        "but no GPU has run or timed them"
+    )
+
+
+def conv_forward(
+    x: Tensor,
+    weight: Tensor,
+    indptr: Tensor,
+    inputs: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    activation: str,
+    conv: Geometry,
+) -> Tensor:
+    """activation(conv(x) + bias + residual).
+
+    Args:
+        x: (N, C, H, W), any strides.
+        weight: (rows, KH, KW, B) contiguous, of x's type.
+        indptr: (blocks + 1,) int32. Block b keeps the rows indptr[b] up to indptr[b + 1].
+        inputs: (rows,) int32, the input channel of each row.
+        bias: (C_out,) with C_out = blocks * B, any float type.
+        residual: (N, C_out, Ho, Wo), any float type and strides.
+        activation: "none", "relu", "relu6" or "silu".
+        conv: stride, padding and dilation.
+
+    Returns:
+        (N, C_out, Ho, Wo) in x's type; channels-last when x, or what it is a view of, is
+        that and not contiguous as well; else contiguous.
+
+    Raises:
+        KernelError: shapes, types, devices or indices that do not fit; or `why_not`.
+    """
+    from advisor.runtime.gpu import launch
+
+    return launch.conv_forward(x, weight, indptr, inputs, bias, residual, activation, conv)
+
+
+def conv_grad_input(
+    grad: Tensor, weight: Tensor, indptr: Tensor, inputs: Tensor, input_shape: tuple[int, ...], conv: Geometry
+) -> Tensor:
+    """Gradient to x, (N, C, H, W) in grad's type and memory format, of `conv_forward` without activation.
+
+    Blocks add to their inputs with atomics, in any order; the same bits each time, for more memory, come with
+    `torch.use_deterministic_algorithms(True)`.
+    """
+    from advisor.runtime.gpu import launch
+
+    return launch.conv_grad_input(grad, weight, indptr, inputs, input_shape, conv)
+
+
+def conv_grad_weight(
+    grad: Tensor, x: Tensor, indptr: Tensor, inputs: Tensor, weight_shape: tuple[int, ...], conv: Geometry
+) -> Tensor:
+    """Gradient to the kept weights, (rows, KH, KW, B) in x's type. The same bits each time."""
+    from advisor.runtime.gpu import launch
+
+    return launch.conv_grad_weight(grad, x, indptr, inputs, weight_shape, conv)
+
+
+def linear_forward(
+    x: Tensor, weight: Tensor, indptr: Tensor, inputs: Tensor, bias: Tensor | None, activation: str
+) -> Tensor:
+    """activation(x W^T + bias): x (M, C) of any strides, weight (rows, B), returns (M, C_out)."""
+    from advisor.runtime.gpu import launch
+
+    return launch.linear_forward(x, weight, indptr, inputs, bias, activation)
+
+
+def linear_grad_input(grad: Tensor, weight: Tensor, indptr: Tensor, inputs: Tensor, in_features: int) -> Tensor:
+    """Gradient to x: (M, C) in grad's type."""
+    from advisor.runtime.gpu import launch
+
+    return launch.linear_grad_input(grad, weight, indptr, inputs, in_features)
+
+
+def linear_grad_weight(
+    grad: Tensor, x: Tensor, indptr: Tensor, inputs: Tensor, weight_shape: tuple[int, ...]
+) -> Tensor:
+    """Gradient to the kept weights: (rows, B) in x's type."""
+    from advisor.runtime.gpu import launch
+
+    return launch.linear_grad_weight(grad, x, indptr, inputs, weight_shape)
