@@ -19,6 +19,7 @@ from advisor.devices.subject import (
 )
 from advisor.devices.timing import clock_for, ratio, time_interleaved, waited_share
 from advisor.plans.apply import apply_plan
+from advisor.runtime.methods import kernels
 from advisor.trace import analyze
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from advisor.devices.timing import Sample
     from advisor.network import Network
     from advisor.plans.plan import Plan
+    from advisor.runtime.methods import Method
     from validation.contestants import Contestant
 
 
@@ -39,12 +41,13 @@ class Counts:
         params: elements of all parameters of the module that trains: kept values and narrower tensors.
         macs: arithmetic of the weights that are not zero, over the layers of the module that runs at inference.
         executed_macs: what that module really computes: more than `macs` where zeros are multiplied, too.
+        methods: layer → what runs at inference: "dense" (zeros and all), "direct" (sparse kernels), "gather".
     """
 
     params: int
     macs: int
     executed_macs: int
-    methods: Mapping[str, str]  # layer → what runs: "dense", "gather", "packed"
+    methods: Mapping[str, Method]
     notes: tuple[str, ...]
 
 
@@ -86,21 +89,21 @@ def count(contestant: Contestant, dense: nn.Module, network: Network) -> Counts:
             notes=(),
         )
     trained = apply_plan(contestant.plan, dense)
-    deployed = contestant.plan.apply(dense, for_inference=True, example_inputs=inputs)
-    seen = analyze(deployed, inputs, name=contestant.label)
+    deployed = apply_plan(contestant.plan, dense, for_inference=True, example_inputs=inputs)
+    seen = analyze(deployed.module, inputs, name=contestant.label)
     needed = 0.0
     for layer in seen.layers:
         share = 1.0
         if layer.weight is not None:
-            weight = _tensor(deployed, layer.weight)
+            weight = _tensor(deployed.module, layer.weight)
             share = float(weight.count_nonzero()) / weight.numel()
         needed += layer.macs * share
     return Counts(
         params=sum(p.numel() for p in trained.module.parameters()),
         macs=round(needed),
         executed_macs=seen.macs,
-        methods=dict(trained.methods),
-        notes=trained.notes,
+        methods=dict(deployed.methods),
+        notes=tuple(dict.fromkeys((*trained.notes, *deployed.notes))),
     )
 
 
@@ -141,7 +144,12 @@ def time_all(
         clock = clock_for(device)
         samples = time_interleaved(calls, clock=clock, max_seconds=seconds, min_repeats=6, spread=0.01, warmup=3)
     settings = Settings(
-        device=device_type(device), batch=batch_of(network), threads=in_force, dtype=dtype_of(network), training=False
+        device=device_type(device),
+        batch=batch_of(network),
+        threads=in_force,
+        dtype=dtype_of(network),
+        training=False,
+        kernels=kernels(device),
     )
     first = samples[contestants[0].label]
     by_plan = {label: _timing(taken, first) for label, taken in samples.items()}

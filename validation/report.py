@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.commands.options import big, finite
+from advisor.devices.choice import count_methods
 from advisor.files import write_bytes, write_json
 from validation.exchange import Accuracies, Exchange, Verdict, way_of
 from validation.statistics import CONFIDENCE, Mean, differences, mean_interval
 
 if TYPE_CHECKING:
     from advisor.network import Network
+    from advisor.runtime.methods import Method
     from validation.contestants import Contestant
     from validation.receipts import Counts, Timings
 
@@ -149,7 +151,13 @@ def page(report: Mapping[str, Any], findings: Findings) -> str:
     from plotly.offline import get_plotlyjs
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"big": big, "percent": _percent, "spread": _spread, "milliseconds": _milliseconds}
+    environment.filters |= {
+        "big": big,
+        "percent": _percent,
+        "spread": _spread,
+        "milliseconds": _milliseconds,
+        "ways": _ways,
+    }
     text = files("validation").joinpath("report.html.jinja").read_text(encoding="utf-8")
     costs = [key for key in COSTS if any(key in item["measured"] for item in report["summary"])]
     return environment.from_string(text).render(
@@ -159,6 +167,7 @@ def page(report: Mapping[str, Any], findings: Findings) -> str:
         accuracy=[(key, _accuracy(report, key)) for key in costs],
         receipts=[(key, _receipt(report, key)) for key in costs],
         densities=[(one.label, _densities(one, findings)) for one in findings.contestants if one.plan is not None],
+        methods={item["plan"]: item["methods"] for item in report["summary"]},
         layers=[(one.label, one.plan.layers) for one in findings.contestants if one.plan is not None],
     )
 
@@ -188,6 +197,11 @@ def _drawn(figure: Any, name: str) -> str:
 
     text: str = figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG, div_id=name)
     return text
+
+
+def _ways(methods: Mapping[str, Method]) -> str:
+    """ "40 direct, 3 dense"."""
+    return ", ".join(f"{count} {method}" for method, count in count_methods(methods).items()) or "—"
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

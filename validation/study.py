@@ -247,7 +247,7 @@ def _judge(
 
 
 def over_budget(plan: Plan) -> tuple[str, ...]:
-    """What a plan takes over its own budgets, in words: a baseline without a faster kernel cannot meet a time."""
+    """What a plan takes over its own budgets, in words: a baseline of a slow pattern cannot meet a time."""
     return tuple(
         f"{key.replace('_', ' ')} {cost_text(key, line.plan)} of {cost_text(key, line.budget)} allowed; "
         "it runs at the plan's arithmetic, and does not count in the verdict"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,7 +39,8 @@ def latency(
 ) -> tuple[dict[str, Any], str]:
     """Predict the latency of MODEL, dense or under a plan, with an interval and its origin.
 
-    --verify times the real network for about --seconds, the plan and the dense network in turn in one run.
+    A plan's layers are predicted by the methods that it recorded (sparse kernels, gathering, dense). --verify times the
+    real network for about --seconds, the plan and the dense network in turn in one run, by whatever runs here.
 
     \b
     Examples
@@ -76,7 +78,12 @@ def latency(
     return document, _text(predicted, dense if plan else None, receipt)
 
 
+def _methods(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{method} {count}" for method, count in counted.items())
+
+
 def _text(predicted: Prediction, dense: Prediction | None, receipt: Receipt | None) -> str:
+    from advisor.devices.choice import count_methods
     from advisor.devices.timing import NOTEWORTHY
 
     rows = [_row("predicted", predicted.latency_ms, predicted.low_ms, predicted.high_ms)]
@@ -92,6 +99,9 @@ def _text(predicted: Prediction, dense: Prediction | None, receipt: Receipt | No
         if receipt:
             line += f", measured {receipt.ratio:.3f} ({receipt.ratio_low:.3f} to {receipt.ratio_high:.3f})"
         text.append(line)
+        text.append(f"layers run by: {_methods(count_methods({x.name: x.method for x in predicted.layers}))}")
+        if receipt:
+            text[-1] += f"; measured: {_methods(receipt.methods)}"
     text.append(f"origin: {predicted.origin}; {predicted.settings}")
     text += [f"note: {note}" for note in predicted.notes]
     text += [f"note: {note}" for note in receipt.notes] if receipt else []

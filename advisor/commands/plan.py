@@ -134,15 +134,24 @@ def plan_text(plan: Plan) -> str:
     if not any(row[-1] for row in rows):
         rows = [row[:-1] for row in rows]
     layers = [
-        [layer.name, layer.pattern, f"{layer.density:.4g}", " ".join(f"{k}={v}" for k, v in layer.parameters.items())]
+        [
+            layer.name,
+            layer.pattern,
+            f"{layer.density:.4g}",
+            " ".join(f"{k}={v}" for k, v in layer.parameters.items()),
+            layer.method or "",
+        ]
         for layer in plan.layers
         if layer.pattern != "dense"
     ]
+    columns = ["layer", "pattern", "density", "", "runs by"]
+    if not any(row[-1] for row in layers):
+        layers, columns = [row[:-1] for row in layers], columns[:-1]
     dense = len(plan.layers) - len(layers)
     parts = [
         table(["cost", "dense", "plan", "share", "budget", "interval"][: len(rows[0])], rows, right=(1, 2, 3, 4)),
         "",
-        table(["layer", "pattern", "density", ""], layers, right=(2,)) if layers else "every layer stays dense",
+        table(columns, layers, right=(2,)) if layers else "every layer stays dense",
         f"{dense} of {len(plan.layers)} layers stay dense" if layers and dense else "",
         f"objective {plan.objective:.6g}, bound {plan.bound:.6g}, gap {100 * plan.gap:.3f} %, "
         f"{plan.status} in {plan.solve_seconds:.2f} s",

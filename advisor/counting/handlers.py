@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from advisor.counting import attention, convolutions, products
+from advisor.counting import attention, convolutions, products, sparse
 from advisor.counting.work import HANDLERS, Handler, Work
 
-__all__ = ["HANDLERS", "Work", "attention", "convolutions", "handler_of", "products"]
+__all__ = ["HANDLERS", "Work", "attention", "convolutions", "handler_of", "products", "sparse"]
 
 
 def handler_of(target: str) -> Handler | None:

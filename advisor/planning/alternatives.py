@@ -142,7 +142,7 @@ def _parameters(layer: Layer, name: str, plan: Plan) -> Iterator[Mapping[str, ob
 
 
 def _patterns(plan: Plan, limits: Mapping[str, float]) -> tuple[str, ...]:
-    """The plan's most used masked pattern, else channel; where a time is limited and it has no kernel, group next."""
+    """The plan's most used masked pattern, else channel; where a time is limited, group after it."""
     used = Counter(layer.pattern for layer in plan.layers if layer.pattern not in ("dense", "width"))
     name = used.most_common(1)[0][0] if used else "channel"
     return (name, "group") if name != "group" and any(key in limits for key in TIMES) else (name,)

@@ -42,10 +42,10 @@ def baselines(
     """The largest plan of each kind that meets all of `plan`'s budgets (`plan.costs[key].budget`).
 
     "uniform" gives every layer that may be thinned out one density, "erk" densities in the shape of ERK, both with the
-    pattern that the plan uses most; where a time is limited and that pattern has no faster kernel, with "group" if that
-    can meet it. "width" narrows every group by one factor. The size is found by bisection over the real costs, the
+    pattern that the plan uses most; where a time is limited and no method of that pattern meets it, with "group" if
+    that can. "width" narrows every group by one factor. The size is found by bisection over the real costs, the
     patterns' rounding included, so densities need not lie on the planner's grid. A kind that cannot meet a limited
-    time, since it has no faster kernel, is taken at the plan's own MACs: its cost line then stands over its budget.
+    time, since no method of its pattern is fast enough, is taken at the plan's own MACs: its cost line then stands over its budget.
 
     Args:
         network: that the plan was made for.

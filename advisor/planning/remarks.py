@@ -49,7 +49,7 @@ def remarks(
             saved[option.pattern] += _saved_ms(built, name, choice)
         else:
             fast[methods[name]] += 1
-    found = [f"{count} layers run by {_RUNS[method]}" for method, count in sorted(fast.items())]
+    found = [f"layers run by {_RUNS[method]}: {count}" for method, count in sorted(fast.items())]
     for pattern, count in sorted(slow.items()):
         text = f"{pattern} runs masked here on {count} layers, as no kernel is faster than the dense one"
         found.append(f"{text}: {saved[pattern]:.3g} ms saved" if built.time_key else f"{text}: it saves no time")

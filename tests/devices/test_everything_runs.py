@@ -41,11 +41,16 @@ def mixed() -> Network:
     return analyze(Mixed(), (torch.zeros(1, 3, 16, 16),), name="mixed")
 
 
+@pytest.mark.parametrize("kernels", ["no_kernels", "with_kernels"])
 @pytest.mark.parametrize("training", [False, True])
-def test_every_option_builds_and_runs(mixed: Network, training: bool) -> None:
+def test_every_option_builds_and_runs(
+    mixed: Network, training: bool, kernels: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(kernels)
     tasks = in_order(tasks_of(mixed, options_of(mixed, None, include_ends=True), training=training))
     methods = {task.execution.method for task in tasks}
-    assert methods == ({"dense", "gather", "packed"} if training else {"dense", "gather"})
+    fast = "gather" if kernels == "no_kernels" else "direct"
+    assert methods == ({"dense", fast, "packed"} if training else {"dense", fast})
     assert {task.execution.kind for task in tasks} == {"conv1d", "conv2d", "conv_transpose2d", "linear"}
     for task in tasks:
         module, inputs = task.execution.build()

@@ -15,6 +15,7 @@ from advisor.devices.profile import Profile, load_profile
 from advisor.devices.session import Session
 from advisor.errors import AdvisorError, DeviceError, ProfileError
 from advisor.network import Network
+from advisor.patterns.option import DENSE, Option
 from advisor.trace import analyze
 from tests.devices.synthetic import all_executions, profile_of, widths
 
@@ -36,6 +37,34 @@ def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     execution, whole = Session.execution, Session.whole
     monkeypatch.setattr(Session, "execution", lambda self, wanted, seconds: execution(self, wanted, 0.01))
     monkeypatch.setattr(Session, "whole", lambda self, seconds: whole(self, 0.05))
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_both_methods_of_an_option_are_measured_and_the_kernels_recorded(digits: Network, tmp_path: Path) -> None:
+    options = {"features.8": (DENSE, Option(pattern="channel", density=0.25))}
+    profile = tiny(digits, tmp_path / "p.json", options=options)
+    assert {m.execution.method for m in profile.measurements.values()} == {"dense", "direct"}
+    assert profile.settings is not None
+    assert profile.settings.kernels == "test 1"
+    assert load_profile(tmp_path / "p.json") == profile
+    assert profile.warnings() == ()
+
+
+def test_a_run_with_other_kernels_does_not_go_on(
+    digits: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("advisor.devices.measure.assemble", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tiny(digits, tmp_path / "p.json")
+    monkeypatch.setattr("advisor.runtime.methods._probe", lambda kind: ("test 1", ""))
+    with pytest.raises(
+        ProfileError, match="is from a run with settings kernels=, this one has settings kernels=test 1"
+    ):
+        tiny(digits, tmp_path / "p.json")
+
+
+def interrupted(*args: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def test_everything_is_measured_and_says_how(digits: Network, tmp_path: Path) -> None:

@@ -25,6 +25,30 @@ def test_masked_patterns_add_no_work_at_inference_and_no_weight_in_the_order(res
     assert tasks_of(resnet18, masked, training=False) == tasks_of(resnet18, {}, training=False)
 
 
+@pytest.mark.usefixtures("with_kernels")
+def test_with_kernels_a_masked_pattern_is_timed_by_them_beside_the_dense_layer(resnet18: Network) -> None:
+    masked = {layer.name: (DENSE, *MASKED) for layer in resnet18.sparsifiable if layer.name != "conv1"}
+    tasks = tasks_of(resnet18, masked, training=False)
+    dense = [task for task in tasks if task.dense]
+    direct = [task for task in tasks if not task.dense]
+    assert {task.execution.key for task in dense} == set(all_executions(resnet18, {}))
+    assert {task.execution.method for task in direct} == {"direct"}
+    assert len(direct) == len(MASKED) * (len(dense) - 1), "one for each shape and density, conv1 left out"
+    ordered = in_order(tasks)
+    assert all(task.dense for task in ordered[: len(dense)])
+    assert ordered[len(dense)].density == 0.5, "the middle of the costliest family"
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_in_training_what_could_be_faster_is_timed_before_the_masked_layer(resnet18: Network) -> None:
+    layer = resnet18.layer("layer1.0.conv1")
+    order = in_order(tasks_of(resnet18, {layer.name: MASKED}, training=True))
+    methods = [task.execution.method for task in order if not task.dense]
+    assert sorted(methods) == ["direct"] * 3 + ["packed"] * 3
+    assert methods[:2] == ["direct", "direct"]
+    assert {task.flat for task in order if task.execution.method == "packed"} == {True}
+
+
 def test_narrowed_layers_that_look_like_dense_ones_are_dense(resnet18: Network) -> None:
     """Half of a 512-512 layer of stage 4 differs from 256-256 of stage 3 in its image, half of nothing is dense."""
     tasks = tasks_of(resnet18, widths(resnet18), training=False)

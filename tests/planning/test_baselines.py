@@ -73,6 +73,19 @@ def test_where_a_time_is_limited_a_masked_pattern_gives_way_to_group(digits: Net
     assert {layer.pattern for layer in found["uniform"].layers} == {"dense", "group"}
 
 
+@pytest.mark.parametrize("kind", ["uniform", "erk"])
+def test_with_kernels_a_channel_baseline_meets_a_time_itself(digits: Network, kind: str) -> None:
+    profile = timed(digits, ("channel", "group"), have=True)
+    plan = advisor.plan(digits, budgets={"latency": "60%"}, patterns=["channel"], profile=profile)
+    found = baselines(digits, plan, profile=profile, kinds=[kind])
+    baseline = found[kind]
+    assert {layer.pattern for layer in baseline.layers} == {"dense", "channel"}
+    line = baseline.costs["latency"]
+    assert line.budget is not None
+    assert 0.9 < line.plan / line.budget <= 1.0
+    assert {layer.method for layer in baseline.layers} == {None, "direct"}
+
+
 def test_a_time_that_a_kind_cannot_meet_is_traded_for_the_plans_arithmetic(digits: Network) -> None:
     profile = timed(digits, ("channel", "group", "width"))
     plan = advisor.plan(digits, budgets={"latency": "40%"}, patterns=["width"], profile=profile)

@@ -19,7 +19,7 @@ from advisor.patterns.option import DENSE
 from advisor.planning.build import Built, build_table
 from advisor.planning.options import checked_patterns, menu
 from advisor.runtime.execution import executions
-from tests.devices.synthetic import all_executions, profile_of
+from tests.devices.synthetic import SETTINGS, all_executions, profile_of
 
 MASKED = ("channel", "group", "block", "n:m", "unstructured")
 
@@ -33,9 +33,11 @@ def random_choice(built: Built, seed: int) -> list[int]:
     return [int(rng.integers(len(options))) for options in built.table.options]
 
 
-def timed(network: Network, patterns: tuple[str, ...] = MASKED) -> Profile:
+def timed(network: Network, patterns: tuple[str, ...] = MASKED, *, have: bool = False) -> Profile:
+    """A profile of a machine that has sparse kernels or not."""
     options = {name: tuple(found) for name, found in menu(network, patterns).options.items()}
-    return profile_of(network, all_executions(network, options).values())
+    settings = replace(SETTINGS, kernels="test 1" if have else "")
+    return profile_of(network, all_executions(network, options, have=have).values(), settings=settings)
 
 
 @pytest.mark.parametrize("name", ["digits", "residual", "resnet18"])
@@ -89,6 +91,27 @@ def test_a_pattern_without_a_kernel_takes_the_dense_time(digits: Network) -> Non
         for option, ms in zip(options, column, strict=True):
             if option.pattern != "group":
                 assert ms == column[0], option.label
+
+
+def test_with_kernels_each_option_takes_its_fastest_time_and_says_by_which_method(digits: Network) -> None:
+    profile = timed(digits, have=True)
+    built = built_for(digits, profile=profile)
+    inner = {name: k for k, name in enumerate(built.table.layers) if len(built.table.options[k]) > 1}
+    assert inner
+    for name, at in inner.items():
+        column, methods = built.table.costs["latency"][at], built.methods[name]
+        for option, ms, method in zip(built.table.options[at], column, methods, strict=True):
+            assert ms <= column[0] * (1 + 1e-9), option.label
+            assert (ms < column[0]) == (method == "direct"), option.label
+            nine = len(digits.layer(name).kernel) == 2 and digits.layer(name).kernel != (1, 1)
+            if nine and option.pattern in ("block", "n:m", "unstructured"):
+                assert method == "dense", "chosen tap by tap"
+    built_for_energy = built_for(digits)
+    for name, at in inner.items():
+        for k, method in enumerate(built.methods[name]):
+            energy, masked = built.table.costs["energy"][at][k], built_for_energy.table.costs["energy"][at][k]
+            if method == "direct" and built.table.options[at][k].pattern == "channel":
+                assert energy < masked, "zeros that are not multiplied cost nothing"
 
 
 @pytest.mark.parametrize("seed", range(3))

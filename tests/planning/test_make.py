@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 import advisor
+from advisor.devices.compose import predict_latency
+from advisor.devices.profile import Profile
 from advisor.errors import AdvisorError, BudgetError, PlanError
 from advisor.network import Network
 from advisor.patterns.base import layer_seed
@@ -22,6 +24,7 @@ from advisor.planning.build import build_table
 from advisor.planning.make import load_exchange
 from advisor.planning.options import with_width
 from advisor.planning.sensitivity import weight_of
+from advisor.plans.plan import load_plan
 from tests.planning.test_build import timed
 
 
@@ -159,6 +162,40 @@ def test_a_pattern_without_a_kernel_says_that_it_saves_no_time(digits: Network) 
         advisor.plan(digits, budgets={"latency": "90%"}, patterns=["channel"], profile=timed(digits, ("channel",)))
     assert "is below the smallest reachable" in str(error.value)
     assert "allow the pattern 'width'" in str(error.value)
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_a_plan_records_by_which_method_each_layer_runs(digits: Network, tmp_path: Path) -> None:
+    profile = timed(digits, ("channel", "n:m"), have=True)
+    plan = advisor.plan(digits, budgets={"latency": "60%"}, patterns=["channel", "n:m"], profile=profile)
+    methods = {layer.name: layer.method for layer in plan.layers}
+    assert "direct" in methods.values()
+    assert all(methods[layer.name] is None for layer in plan.layers if layer.pattern == "dense")
+    direct = sum(method == "direct" for method in methods.values())
+    assert f"layers run by the sparse kernels: {direct}" in plan.notes
+    predicted = predict_latency(digits, profile, plan)
+    assert predicted.latency_ms == pytest.approx(plan.costs["latency"].plan)
+    plan.save(tmp_path / "plan.json")
+    assert {x.name: x.method for x in load_plan(tmp_path / "plan.json").layers} == methods
+    # Masked where the dense kernel is faster: only there does a plan save no time.
+    slow = advisor.plan(digits, budgets={"macs": "50%"}, patterns=["channel"], profile=_slowed(profile))
+    assert {layer.method for layer in slow.layers if layer.pattern == "channel"} == {"dense"}
+    assert any("channel runs masked here" in note and "0 ms saved" in note for note in slow.notes)
+
+
+def _slowed(profile: Profile) -> Profile:
+    found = {
+        key: replace(m, median_ms=99 * m.median_ms, low_ms=99 * m.low_ms, high_ms=99 * m.high_ms)
+        if m.execution.method == "direct"
+        else m
+        for key, m in profile.measurements.items()
+    }
+    return replace(profile, measurements=found)
+
+
+def test_without_a_profile_no_method_is_recorded(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"macs": "30%"}, patterns=["channel", "group"])
+    assert {layer.method for layer in plan.layers} == {None}
 
 
 def test_infeasible_names_the_smallest_reachable_and_the_way_out(digits: Network) -> None:

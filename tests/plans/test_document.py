@@ -51,6 +51,34 @@ def test_the_published_schema_is_a_schema_and_accepts_what_we_write() -> None:
     jsonschema.validate(DOCUMENT, schema())
 
 
+def test_the_method_that_a_profile_found_stands_in_the_file_and_older_plans_have_none(tmp_path: Path) -> None:
+    recorded = {"stem.0": "direct", "grouped": "gather", "up": "dense", "point": "direct", "head": "packed"}
+    layers = tuple(dataclasses.replace(layer, method=recorded.get(layer.name)) for layer in PLAN.layers)
+    plan = dataclasses.replace(PLAN, layers=layers)
+    plan.save(tmp_path / "plan.json")
+    assert load_plan(tmp_path / "plan.json") == plan
+    written = json.loads((tmp_path / "plan.json").read_text())["layers"]
+    assert {layer["name"]: layer["method"] for layer in written} == recorded
+    assert all("method" not in layer for layer in DOCUMENT["layers"])
+    assert {layer.method for layer in from_document(DOCUMENT, "old").layers} == {None}
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "says"),
+    [
+        ("up", "direct", "layer up: a conv_transpose2d with pattern 'channel' cannot run by method 'direct'"),
+        ("head", "gather", "layer head: a linear with pattern 'unstructured' cannot run by method 'gather'"),
+        ("head", "magic", "'magic' is not one of"),
+    ],
+)
+def test_a_method_that_cannot_run_the_layer_is_refused(name: str, method: str, says: str) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    next(layer for layer in document["layers"] if layer["name"] == name)["method"] = method
+    with pytest.raises(PlanError) as error:
+        from_document(document, "p.json")
+    assert says in str(error.value)
+
+
 def test_no_bound_is_null(tmp_path: Path) -> None:
     plan = dataclasses.replace(PLAN, status="baseline", bound=math.nan, gap=math.nan)
     plan.save(tmp_path / "plan.json")

@@ -10,6 +10,7 @@ from torch import nn
 from advisor.errors import DataError, ModelError
 from advisor.network import Network
 from advisor.plans.plan import Plan
+from advisor.runtime.sparse import Sparse
 from validation.contestants import Contestant, begin, builder, check_network
 from validation.data import DataSet, Request, load_data
 from validation.training import (
@@ -34,6 +35,11 @@ def start(spec: str, plan: Plan | None, seed: int = 0) -> nn.Module:
     return begin(Contestant(label="x", plan=plan), builder(spec, ((1, 1, 8, 8),)), seed, None)
 
 
+def weight_of(layer: nn.Module) -> torch.Tensor:
+    """As the dense layer stores it."""
+    return layer.dense_weight() if isinstance(layer, Sparse) else layer.weight
+
+
 def test_every_plan_sees_the_same_batches(data: DataSet) -> None:
     def labels(seed: int, epoch: int) -> list[int]:
         return [label for _, part in batches(data.train, Recipe(), seed=seed, epoch=epoch) for label in part.tolist()]
@@ -55,7 +61,7 @@ def test_all_plans_of_a_seed_start_from_the_same_dense_weights(spec: str, plan: 
     assert not torch.equal(dense.one.weight, other.one.weight)
     mask = plan.masks()["two"]
     kept = dense.two.weight[mask]
-    grown = thinned.two.weight[mask]
+    grown = weight_of(thinned.two)[mask]
     assert torch.allclose(grown / kept, torch.full_like(kept, math.sqrt(mask.numel() / int(mask.sum()))))
 
 
@@ -93,9 +99,9 @@ def test_weights_that_went_stay_away(pattern: str, spec: str, network: Network, 
     after = evaluate(trainer.module, data.train)
     assert after.loss < before.loss
     for layer in plan.layers:
-        if layer.pattern in ("dense", "group"):
-            continue  # gathered layers hold no weight where nothing is kept
-        weight = trainer.module.get_submodule(layer.name).weight
+        if layer.pattern == "dense":
+            continue
+        weight = weight_of(trainer.module.get_submodule(layer.name))
         assert int((weight[~plan.masks()[layer.name]] != 0).sum()) == 0
         assert int((weight != 0).sum()) == int(plan.masks()[layer.name].sum())
 
@@ -181,7 +187,7 @@ def test_from_trained_weights(spec: str, plan: Plan, tmp_path: Path) -> None:
     torch.save(trained.state_dict(), tmp_path / "trained.pt")
     begun = begin(Contestant(label="plan", plan=plan), build, 0, tmp_path / "trained.pt")
     mask = plan.masks()["two"]
-    assert torch.equal(begun.two.weight[mask], trained.two.weight[mask]), "trained weights are not rescaled"
+    assert torch.equal(weight_of(begun.two)[mask], trained.two.weight[mask]), "trained weights are not rescaled"
     torch.save({"one.weight": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(ModelError, match=r"other\.pt"):
         begin(Contestant(label="plan", plan=plan), build, 0, tmp_path / "other.pt")

@@ -30,6 +30,7 @@ def layer_rows(network: Network, plan: Plan | None = None) -> list[dict[str, Any
             choice = chosen.get(layer.name)
             row["pattern"] = choice.pattern if choice else ""
             row["density"] = choice.density if choice else None
+            row["runs by"] = (choice.method or "") if choice else ""
             row["options"] = " ".join(f"{key}={value}" for key, value in choice.parameters.items()) if choice else ""
         rows.append(row)
     return rows
