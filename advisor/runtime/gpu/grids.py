@@ -22,8 +22,10 @@ _MOST_SHARES = 64
 _WAVES = 4  # programs per multiprocessor that a grid is cut into where it can be
 
 
-def precision(kind: str) -> str:
-    """How float32 is multiplied: as torch is told to do it for the dense layer ("conv" or "linear")."""
+def precision(kind: str, dtype: torch.dtype = torch.float32) -> str:
+    """How values are multiplied. float32: as torch is told to for the dense layer ("conv" or "linear")."""
+    if dtype != torch.float32:
+        return "widened" if tuning.interpreted() else "ieee"
     backend: Any = torch.backends.cudnn if kind == "conv" else torch.backends.cuda.matmul
     modern: Any = torch.backends.cudnn.conv if kind == "conv" and hasattr(torch.backends.cudnn, "conv") else backend
     if hasattr(modern, "fp32_precision"):  # torch 2.9; the older flag raises once the two kinds are mixed
@@ -65,7 +67,7 @@ def run_forward(
         x, y, residual = _flat(x, y, residual)
     count = y.shape[0] * y.shape[2] * y.shape[3]
     check("the number of output pixels", count <= MOST_PIXELS, count, f"at most {MOST_PIXELS}; split the batch")
-    bn = tuning.slice_of(block)
+    bn = _slice(block, x, products)
     slices = blocks * -(-block // bn)
     with _on(x):
         tuning.forward[_grid(lambda m: (-(-count // m["BM"]) * slices,))](
@@ -181,7 +183,7 @@ def _add_inputs(
             OUT_LAST=not by_row and is_last(out),
             WIDE=_is_wide(grad, weight, out),
             PRECISION=products,
-            BN=tuning.slice_of(block),
+            BN=_slice(block, grad, products),
         )
 
 
@@ -201,7 +203,7 @@ def grad_weight(
     check("the number of output pixels", count <= MOST_PIXELS, count, f"at most {MOST_PIXELS}; split the batch")
     if not (count and rows):
         return x.new_zeros(weight_shape)
-    bn = tuning.slice_of(block)
+    bn = _slice(block, x, products)
     slices = blocks * -(-block // bn)
     row_splits = min(-(-max(rows // blocks, 1) // 32), 65535 // (kh * kw) or 1)
     check("the number of taps", kh * kw * row_splits <= 65535, kh * kw, "at most 65535")
@@ -236,6 +238,10 @@ def grad_weight(
             BN=bn,
         )
     return out[0] if shares == 1 else out.sum(0).to(x.dtype)
+
+
+def _slice(block: int, values: Tensor, products: str) -> int:
+    return tuning.slice_of(block, exact=products == "ieee" and values.dtype == torch.float32)
 
 
 def _walk(conv: Geometry) -> dict[str, int]:

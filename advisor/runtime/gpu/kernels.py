@@ -51,6 +51,15 @@ def _load(pointer, pixels, channels, inside, kept, LAST: tl.constexpr):
     return tile
 
 
+@triton.jit
+def _product(left, right, total, PRECISION: tl.constexpr):
+    if PRECISION == "widened":  # exact as well; Triton's interpreter multiplies the bits of bfloat16 as integers
+        total = tl.dot(left.to(tl.float32), right.to(tl.float32), total, input_precision="ieee")
+    else:
+        total = tl.dot(left, right, total, input_precision=PRECISION)
+    return total
+
+
 @triton.jit(do_not_specialize=["blocks", "count", "pixel_bucket", "row_bucket"])
 def forward(
     x,
@@ -137,7 +146,7 @@ def forward(
         inside = valid & (ih >= 0) & (ih < height) & (iw >= 0) & (iw < width)
         shift = _offsets(kh * DH, WIDE) * xh + _offsets(kw * DW, WIDE) * xw
         gathered = _load(x, corner + shift, channel * xc, inside, kept, X_LAST)
-        total = tl.dot(gathered, values, total, input_precision=PRECISION)
+        total = _product(gathered, values, total, PRECISION)
 
     output = _offsets(block * BLOCK + column, WIDE)
     if bias is not None:
@@ -258,7 +267,7 @@ def grad_input(
             source = base + _offsets(oh, WIDE) * gh + _offsets(ow, WIDE) * gw
             output = _offsets(block * BLOCK + column, WIDE) * gc
             given = _load(grad, source, output, inside, wanted, G_LAST)
-            total = tl.dot(given, tl.trans(values), total, input_precision=PRECISION)
+            total = _product(given, tl.trans(values), total, PRECISION)
         if BY_ROW:
             channel = _offsets(row, WIDE) * oc
             tl.store(out + (channel[:, None] + pixel[None, :]), tl.trans(total), kept[:, None] & valid[None, :])
@@ -351,7 +360,7 @@ def grad_weight(
             gathered = _load(x, source, channel, inside, kept, X_LAST)
             pixel = image * gn + _offsets(oh, WIDE) * gh + _offsets(ow, WIDE) * gw
             given = _load(grad, pixel, output, valid, wanted, G_LAST)
-            total = tl.dot(tl.trans(gathered), given, total, input_precision=PRECISION)
+            total = _product(tl.trans(gathered), given, total, PRECISION)
         place = (_offsets(row, WIDE) * TAPS + tap)[:, None] * BLOCK + column[None, :]
         target = out + _offsets(share, WIDE) * out_split
         tl.store(target + place, total.to(out.dtype.element_ty), kept[:, None] & wanted[None, :])

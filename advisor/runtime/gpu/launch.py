@@ -57,7 +57,7 @@ def conv_forward(
     y = empty(shape, x.dtype, x)
     if y.numel():
         bias = bias.contiguous() if bias is not None else None
-        run_forward(x, weight, indptr, inputs, bias, residual, y, activation, conv, precision("conv"))
+        run_forward(x, weight, indptr, inputs, bias, residual, y, activation, conv, precision("conv", x.dtype))
     return y
 
 
@@ -68,7 +68,7 @@ def conv_grad_input(
     blocks = _checked(grad, weight.shape, indptr, inputs, conv, int(input_shape[1]), grad=grad, weight=weight)
     check("weight", weight.is_contiguous(), f"strided {weight.stride()}", "contiguous")
     _check_grad(grad, input_shape, weight.shape, blocks, conv)
-    return grad_input(grad, weight, indptr, inputs, tuple(input_shape), conv, precision("conv"))
+    return grad_input(grad, weight, indptr, inputs, tuple(input_shape), conv, precision("conv", grad.dtype))
 
 
 def conv_grad_weight(
@@ -76,7 +76,7 @@ def conv_grad_weight(
 ) -> Tensor:
     blocks = _checked(x, weight_shape, indptr, inputs, conv, grad=grad, x=x)
     _check_grad(grad, x.shape, weight_shape, blocks, conv)
-    return grad_weight(grad, x, indptr, inputs, tuple(weight_shape), conv, precision("conv"))
+    return grad_weight(grad, x, indptr, inputs, tuple(weight_shape), conv, precision("conv", x.dtype))
 
 
 def linear_forward(
@@ -94,7 +94,9 @@ def linear_forward(
         check("the device of bias", bias.device == x.device, bias.device, x.device)
         bias = bias.contiguous()
     if y.numel():
-        run_forward(image, taps, indptr, inputs, bias, None, _image(y), activation, _PLAIN, precision("linear"))
+        run_forward(
+            image, taps, indptr, inputs, bias, None, _image(y), activation, _PLAIN, precision("linear", x.dtype)
+        )
     return y
 
 
@@ -104,7 +106,7 @@ def linear_grad_input(grad: Tensor, weight: Tensor, indptr: Tensor, inputs: Tens
     image, taps, shape = _image(grad), _taps(weight), (grad.shape[0], in_features, 1, 1)
     blocks = _checked(image, taps.shape, indptr, inputs, _PLAIN, in_features, grad=grad, weight=weight)
     _check_grad(image, shape, taps.shape, blocks, _PLAIN)
-    return grad_input(image, taps, indptr, inputs, shape, _PLAIN, precision("linear")).reshape(shape[:2])
+    return grad_input(image, taps, indptr, inputs, shape, _PLAIN, precision("linear", grad.dtype)).reshape(shape[:2])
 
 
 def linear_grad_weight(
@@ -115,7 +117,7 @@ def linear_grad_weight(
     shape = (weight_shape[0], 1, 1, weight_shape[1])
     blocks = _checked(_image(x), shape, indptr, inputs, _PLAIN, grad=grad, x=x)
     _check_grad(_image(grad), _image(x).shape, shape, blocks, _PLAIN)
-    made = grad_weight(_image(grad), _image(x), indptr, inputs, shape, _PLAIN, precision("linear"))
+    made = grad_weight(_image(grad), _image(x), indptr, inputs, shape, _PLAIN, precision("linear", x.dtype))
     return made.reshape(tuple(weight_shape))
 
 

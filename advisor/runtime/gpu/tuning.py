@@ -8,9 +8,10 @@ version can (`cache_results`), under TRITON_CACHE_DIR.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 import triton  # type: ignore[import-untyped]  # ships no types
 
 from advisor.runtime.gpu import kernels
@@ -24,6 +25,7 @@ FORWARD: tuple[Tile, ...] = (
     (128, 16, 4, 4),
     (128, 32, 4, 3),
     (128, 64, 4, 2),
+    (128, 32, 8, 3),
     (256, 32, 8, 3),
 )
 GRAD_INPUT: tuple[Tile, ...] = (
@@ -40,9 +42,9 @@ GRAD_WEIGHT: tuple[Tile, ...] = (
     (64, 32, 4, 3),
     (64, 64, 4, 3),
     (128, 32, 4, 2),
-    (128, 64, 4, 2),
+    (128, 64, 8, 2),
 )
-SMALLEST: Tile = (16, 16, 4, 1)  # in the interpreter: small tensors still cross the borders of many tiles
+INTERPRETED: Tile = (64, 16, 4, 1)  # each operation of a program costs the interpreter a fixed time
 _GEOMETRY = ["BLOCK", "KH", "KW", "SH", "SW", "DH", "DW"]
 _BUCKETS = ["pixel_bucket", "row_bucket"]
 
@@ -56,12 +58,13 @@ def configs(tiles: Sequence[Tile]) -> list[Any]:
     return [triton.Config({"BM": m, "BK": k}, num_warps=warps, num_stages=stages) for m, k, warps, stages in tiles]
 
 
-def slice_of(block: int) -> int:
-    """BN: outputs of a block that one program takes, a power of two from 16 to 128.
+def slice_of(block: int, *, exact: bool) -> int:
+    """BN: outputs of a block that one program takes, a power of two from 16 to 128; to 64 without tensor cores.
 
     The widest that leaves at most a third of its lanes idle, or else the one that leaves the fewest.
     """
-    padded = {size: -(-block // size) * size for size in (128, 64, 32, 16)}
+    widest = 64 if exact else 128
+    padded = {size: -(-block // size) * size for size in (128, 64, 32, 16) if size <= widest}
     return next(
         (size for size, lanes in padded.items() if 3 * lanes <= 4 * block), min(padded, key=lambda s: padded[s])
     )
@@ -72,21 +75,42 @@ def bucket(count: int) -> int:
     return min(max(count - 1, 0).bit_length(), 22)
 
 
-def _fitting(found: list[Any], named: dict[str, Any], **_: Any) -> list[Any]:
-    """Without tiles of which more than half would always stand empty."""
-    pixels, rows = 1 << named["pixel_bucket"], 1 << named["row_bucket"]
-    fits = [c for c in found if c.kwargs["BM"] <= max(pixels, 32) and c.kwargs["BK"] <= max(rows, 16)]
-    return fits or found[:1]
+def fits(kernel: str, tile: Tile, bn: int, *, exact: bool, pixels: int = 1 << 22, rows: int = 1 << 22) -> bool:
+    """Whether a tile is worth a try: most of it can be filled, and a thread can hold its part of the sums.
+
+    exact: float32 without tensor cores, for which every multiply-add of a step is an instruction of its own. Compiled
+    for sm_80, tiles beyond these limits spilled up to 9 KiB a thread and took up to a minute to compile.
+    """
+    m, k, warps, _ = tile
+    sums = {"forward": m * bn, "grad_input": m * k, "grad_weight": k * bn}[kernel] // (32 * warps)
+    fills = m <= max(pixels, 32) and k <= max(rows, 16)
+    return fills and sums <= (32 if exact else 64) and (not exact or m * k * bn <= 1024 * 32 * warps)
+
+
+def _fitting(kernel: str) -> Callable[..., list[Any]]:
+    def prune(found: list[Any], named: dict[str, Any], **given: Any) -> list[Any]:
+        exact = given["PRECISION"] == "ieee" and named["weight" if "weight" in named else "x"].dtype == torch.float32
+        limits = {"exact": exact, "pixels": 1 << named["pixel_bucket"], "rows": 1 << named["row_bucket"]}
+        tiles = [(c.kwargs["BM"], c.kwargs["BK"], c.num_warps, c.num_stages) for c in found]
+        kept = [c for c, tile in zip(found, tiles, strict=True) if fits(kernel, tile, given["BN"], **limits)]
+        return kept or found[:1]
+
+    return prune
+
+
+def fixed(kernel: Any, tile: Tile) -> Any:
+    """The kernel with one tile, untuned."""
+    return triton.autotune(configs([tile]), key=[])(kernel)
 
 
 def _tuned(kernel: Any, tiles: Sequence[Tile], flags: list[str]) -> Any:
     if interpreted():
-        return triton.autotune(configs([SMALLEST]), key=[])(kernel)
+        return fixed(kernel, INTERPRETED)
     stored = {"cache_results": True} if "cache_results" in inspect.signature(triton.autotune).parameters else {}
     decorate = triton.autotune(
         configs(tiles),
         key=[*_GEOMETRY, *_BUCKETS, *flags],
-        prune_configs_by={"early_config_prune": _fitting},
+        prune_configs_by={"early_config_prune": _fitting(kernel.__name__)},
         # What the trial launches added is taken out again.
         reset_to_zero=["out"] if kernel is kernels.grad_input else None,
         **stored,
