@@ -1,0 +1,1 @@
+"""How long layers and networks take, sparse beside dense: the parts of `benchmarks/runtime.py`."""
