@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 Isa = Literal["avx512", "avx2", "portable"]
@@ -16,9 +17,17 @@ def _load() -> tuple[Any, str]:
     try:
         return importlib.import_module("advisor.runtime.native._kernels"), ""
     except ModuleNotFoundError:
-        return None, "not built: no C++ compiler was at hand when the package was installed; install one and reinstall"
+        return None, f"not built ({_reason()}); install a C++ compiler (g++ or clang++), then the package again"
     except ImportError as error:
         return None, f"built, but not loadable here: {' '.join(str(error).split())[:200]}"
+
+
+def _reason() -> str:
+    """What the package's build left beside this file where it could not compile the kernels."""
+    try:
+        return Path(__file__).with_name("not_built.txt").read_text(encoding="utf-8").strip()
+    except OSError:
+        return "the package was installed without compiling them"
 
 
 def kernels() -> Any:
