@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from advisor.errors import KernelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +67,14 @@ def unmeasured() -> str:
     )
 
 
+def _launch() -> Any:
+    if find_spec("triton") is None:
+        raise KernelError(f"Triton kernel: cannot run: {why_not()}")
+    from advisor.runtime.gpu import launch
+
+    return launch
+
+
 def conv_forward(
     x: Tensor,
     weight: Tensor,
@@ -94,9 +104,8 @@ def conv_forward(
     Raises:
         KernelError: shapes, types, devices or indices that do not fit; or `why_not`.
     """
-    from advisor.runtime.gpu import launch
-
-    return launch.conv_forward(x, weight, indptr, inputs, bias, residual, activation, conv)
+    made: Tensor = _launch().conv_forward(x, weight, indptr, inputs, bias, residual, activation, conv)
+    return made
 
 
 def conv_grad_input(
@@ -107,40 +116,35 @@ def conv_grad_input(
     Blocks add to their inputs with atomics, in any order; the same bits each time, for more memory, come with
     `torch.use_deterministic_algorithms(True)`.
     """
-    from advisor.runtime.gpu import launch
-
-    return launch.conv_grad_input(grad, weight, indptr, inputs, input_shape, conv)
+    made: Tensor = _launch().conv_grad_input(grad, weight, indptr, inputs, input_shape, conv)
+    return made
 
 
 def conv_grad_weight(
     grad: Tensor, x: Tensor, indptr: Tensor, inputs: Tensor, weight_shape: tuple[int, ...], conv: Geometry
 ) -> Tensor:
     """Gradient to the kept weights, (rows, KH, KW, B) in x's type. The same bits each time."""
-    from advisor.runtime.gpu import launch
-
-    return launch.conv_grad_weight(grad, x, indptr, inputs, weight_shape, conv)
+    made: Tensor = _launch().conv_grad_weight(grad, x, indptr, inputs, weight_shape, conv)
+    return made
 
 
 def linear_forward(
     x: Tensor, weight: Tensor, indptr: Tensor, inputs: Tensor, bias: Tensor | None, activation: str
 ) -> Tensor:
     """activation(x W^T + bias): x (M, C) of any strides, weight (rows, B), returns (M, C_out)."""
-    from advisor.runtime.gpu import launch
-
-    return launch.linear_forward(x, weight, indptr, inputs, bias, activation)
+    made: Tensor = _launch().linear_forward(x, weight, indptr, inputs, bias, activation)
+    return made
 
 
 def linear_grad_input(grad: Tensor, weight: Tensor, indptr: Tensor, inputs: Tensor, in_features: int) -> Tensor:
     """Gradient to x: (M, C) in grad's type."""
-    from advisor.runtime.gpu import launch
-
-    return launch.linear_grad_input(grad, weight, indptr, inputs, in_features)
+    made: Tensor = _launch().linear_grad_input(grad, weight, indptr, inputs, in_features)
+    return made
 
 
 def linear_grad_weight(
     grad: Tensor, x: Tensor, indptr: Tensor, inputs: Tensor, weight_shape: tuple[int, ...]
 ) -> Tensor:
     """Gradient to the kept weights: (rows, B) in x's type."""
-    from advisor.runtime.gpu import launch
-
-    return launch.linear_grad_weight(grad, x, indptr, inputs, weight_shape)
+    made: Tensor = _launch().linear_grad_weight(grad, x, indptr, inputs, weight_shape)
+    return made

@@ -37,11 +37,6 @@ def test_linears_in_half_precision() -> None:
     check_linear(LINEARS["rows"], "cpu", torch.bfloat16)
 
 
-def test_tf32_stays_near(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grids, "precision", lambda kind: "tf32")
-    check_conv(CASES["3x3"], "cpu", torch.float32, 2e-3)
-
-
 def test_64_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grids, "_INT32", 0)
     check_conv(PADDED, "cpu", torch.float32)
