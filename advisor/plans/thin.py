@@ -71,12 +71,13 @@ def thin_out(plan: Plan, layer: PlanLayer, parts: Parts, notes: Notes) -> Method
             held = Connections.from_units(units, block, layer.groups)
             listed = sparse(owner, held.indptr, held.inputs, block, method=_wanted(layer, method, held))
             parts.replace(owner, listed)
-            runs = listed.runs_by()
+            found = listed.runs_by()
+            runs: Method = "packed" if found == "dense" else found
             if runs != method and not missing:
                 missing = _why_not(listed, method)
             if missing:
                 notes.append((f"run by {runs!r} instead of {layer.method or method!r}", missing, layer.name))
-            return "packed" if runs == "dense" else runs
+            return runs
         notes.append(("run masked instead of sparse", reason, layer.name))
     pack_shared(holders, torch.from_numpy(mask_of(plan, layer)))
     return "packed"

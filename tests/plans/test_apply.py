@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from advisor.errors import PlanError
 from advisor.patterns.option import Option
 from advisor.plans.apply import apply_plan
 from advisor.plans.plan import Plan, load_plan
-from advisor.runtime.gather import GroupConv, GroupLinear
+from advisor.runtime import native
 from advisor.runtime.packed import packed_of
+from advisor.runtime.sparse import Sparse, SparseConv, SparseLinear
 from tests.plans.samples import BLOCK, CHANNEL, GROUP, MASKED, SHAPE, masked_copy, plan_of, small, small_plan
 
+NEEDS_KERNELS = pytest.mark.skipif(not native.available(), reason=native.why_not() or "compiled")
 X = torch.randn(SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
@@ -37,18 +40,76 @@ def check(plan: Plan, model: nn.Module, *inputs: torch.Tensor) -> nn.Module:
 def test_equals_the_masked_dense_network() -> None:
     plan, model = small_plan(), small()
     sparse = check(plan, model, X)
-    assert isinstance(sparse.stem[0], GroupConv)
-    assert isinstance(sparse.grouped, GroupConv)
+    assert isinstance(sparse.stem[0], SparseConv)
+    assert isinstance(sparse.grouped, SparseConv)
     assert [name for name, _ in packed_of(sparse.up)] == ["weight"]
+    assert isinstance(sparse.point, SparseConv)
+    assert isinstance(sparse.head, SparseLinear)
+    applied = apply_plan(plan, model)
+    assert set(applied.methods.values()) == {"packed"}, "nothing here has a kernel for float64"
+    words = "layers stem.0, grouped, point and 1 more run by 'packed' instead of 'direct': the kernels do not take"
+    assert [note.startswith(words) for note in applied.notes] == [True] * native.available()
+
+
+@NEEDS_KERNELS
+def test_runs_the_kernels_in_float32() -> None:
+    plan, model, x = small_plan(), small(dtype=torch.float32), X.float()
     applied = apply_plan(plan, model)
     assert applied.methods == {
-        "stem.0": "gather",
-        "grouped": "gather",
+        "stem.0": "direct",
+        "grouped": "direct",
         "up": "packed",
-        "point": "packed",
-        "head": "packed",
+        "point": "direct",
+        "head": "direct",
     }
     assert applied.notes == ()
+    for mode in (True, False):
+        outputs = [copy.deepcopy(net).train(mode)(x) for net in (applied.module, masked_copy(plan, model))]
+        torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-5, atol=1e-5)
+    held = sum(p.numel() for p in applied.module.parameters())
+    removed = sum(int((~mask).sum()) for mask in plan.masks().values())
+    assert held == sum(p.numel() for p in model.parameters()) - removed, "memory falls with density"
+
+
+@pytest.mark.parametrize("name", MASKED)
+@pytest.mark.parametrize("dtype", [torch.float64, pytest.param(torch.float32, marks=NEEDS_KERNELS)])
+def test_every_pattern_on_one_tap_reads_lists(name: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(8, 16, 1, groups=2), nn.Flatten(2), nn.Conv1d(16, 8, 1), nn.Linear(64, 8))
+    model = model.to(dtype)
+    x = torch.randn(2, 8, 8, 8, dtype=dtype)
+    plan = plan_of(advisor.analyze(model, x), {"0": MASKED[name], "2": MASKED[name], "3": MASKED[name]})
+    sparse, dense = plan.apply(model), masked_copy(plan, model)
+    assert [isinstance(sparse[i], Sparse) for i in (0, 2, 3)] == [True] * 3
+    torch.testing.assert_close(sparse(x), dense(x), rtol=1e-5, atol=1e-6)
+    for i in (0, 2, 3):
+        assert sparse[i].weight.numel() == int(plan.masks()[str(i)].sum())
+        assert sparse[i].block == {"group": 4, "block": 2}.get(name, 1)
+
+
+def test_the_recorded_method_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, model = small_plan(), small(dtype=torch.float32)
+    x = X.float()
+
+    def methods(recorded: str) -> tuple[dict[str, str], nn.Module, tuple[str, ...]]:
+        able = ("stem.0", "grouped") if recorded == "gather" else ("stem.0", "grouped", "point", "head")
+        layers = [replace(item, method=recorded if item.name in able else "packed") for item in plan.layers]
+        applied = apply_plan(replace(plan, layers=tuple(layers)), model)
+        torch.testing.assert_close(applied.module(x), masked_copy(plan, model)(x), rtol=1e-4, atol=1e-5)
+        return dict(applied.methods), applied.module, applied.notes
+
+    assert set(methods("packed")[0].values()) == {"packed"}
+    assert not any(isinstance(child, Sparse) for child in methods("dense")[1].modules())
+    gathering, _, _ = methods("gather")
+    assert [gathering[name] for name in ("stem.0", "grouped", "point")] == ["gather", "gather", "packed"]
+    direct, ready, notes = methods("direct")
+    assert direct["stem.0"] == ("direct" if native.available() else "packed")
+    monkeypatch.setattr(native, "available", lambda: False)
+    monkeypatch.setattr(native, "why_not", lambda: "not built")
+    missing, bare, notes = methods("direct")
+    assert set(missing.values()) == {"packed"}
+    assert any("sparse kernels that the plan counts on are missing (not built)" in note for note in notes)
+    bare.load_state_dict(ready.state_dict())  # the same storage on every machine
 
 
 @pytest.mark.parametrize("name", MASKED)
@@ -79,14 +140,28 @@ def test_every_masked_pattern_on_every_kind_of_layer(name: str) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("density", [0.01, 0.4, 1.0])
-def test_a_group_gathers_what_its_mask_keeps(layer: nn.Module, shape: tuple[int, ...], density: float) -> None:
+def test_a_group_stores_what_its_mask_keeps(layer: nn.Module, shape: tuple[int, ...], density: float) -> None:
     model = nn.Sequential(copy.deepcopy(layer).double())
     x = torch.randn(shape, dtype=torch.float64)
     option = Option(pattern="group", density=density, parameters={"block": 4})
     plan = plan_of(advisor.analyze(model, x), {"0": option}, seed=5)
     sparse = check(plan, model, x)
-    assert isinstance(sparse[0], GroupConv | GroupLinear)
-    assert sparse[0].weight.numel() == int(plan.masks()["0"].sum())
+    assert isinstance(sparse[0], Sparse) == (density <= 0.5 and not isinstance(layer, nn.Conv3d))
+    held = sparse[0].weight if isinstance(sparse[0], Sparse) else sparse[0].parametrizations.weight.original
+    assert held.numel() == int(plan.masks()["0"].sum())
+
+
+def test_wide_groups_gather_where_no_kernel_is() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv3d(4, 16, 3, padding=1), nn.Conv3d(16, 32, 1)).double()
+    x = torch.randn(2, 4, 5, 5, 5, dtype=torch.float64)
+    option = Option(pattern="group", density=0.75, parameters={"block": 16})
+    plan = plan_of(advisor.analyze(model, x), {"0": option, "1": option})
+    check(plan, model, x)
+    for fast in (False, True):
+        applied = apply_plan(plan, model, for_inference=fast)
+        assert applied.methods == {"0": "gather", "1": "gather"}
+        assert applied.notes == ()
 
 
 @pytest.mark.parametrize("selection", ["random", "magnitude"])
@@ -108,9 +183,9 @@ def test_for_inference_folds_and_bakes() -> None:
     assert not fast.training
     assert not any(isinstance(child, nn.BatchNorm2d) for child in fast.modules())
     assert not any("parametrizations" in name for name, _ in fast.named_parameters())
-    assert isinstance(fast.grouped, GroupConv)
+    assert isinstance(fast.grouped, SparseConv) == native.available()
     assert type(fast.up) is nn.ConvTranspose2d
-    assert set(applied.methods.values()) == {"gather", "dense"}
+    assert set(applied.methods.values()) == ({"direct", "dense"} if native.available() else {"dense"})
     with torch.no_grad():
         torch.testing.assert_close(fast(X.float()), masked_copy(plan, model)(X.float()), rtol=1e-4, atol=1e-5)
 
@@ -184,8 +259,8 @@ def test_what_was_trained_can_be_deployed() -> None:
     train(net, torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9))
     before = copy.deepcopy(net.state_dict())
     applied = apply_plan(plan, net, for_inference=True)
-    assert applied.methods["grouped"] == "gather"
-    assert isinstance(applied.module.grouped, GroupConv)
+    assert applied.methods["grouped"] == "dense"
+    assert type(applied.module.grouped) is nn.Conv2d, "in float64 no kernel is faster than the dense one"
     assert not any(isinstance(child, nn.BatchNorm2d) for child in applied.module.modules())
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in before.items())
     torch.testing.assert_close(applied.module(X), net.eval()(X), rtol=0, atol=1e-10)
@@ -236,7 +311,7 @@ class Attention(nn.Module):
         return out
 
 
-def test_attention_runs_masked_where_nothing_can_gather() -> None:
+def test_attention_runs_masked_where_no_module_can_be_replaced() -> None:
     torch.manual_seed(0)
     model = Attention().double()
     x = torch.randn(2, 5, 8, dtype=torch.float64)
@@ -245,9 +320,9 @@ def test_attention_runs_masked_where_nothing_can_gather() -> None:
     assert plan.layer("attention").weight == "attention.in_proj_weight"
     assert plan.layer("attention").weight_shape == (24, 8)
     sparse = check(plan, model, x)
-    assert isinstance(sparse.mix, GroupLinear)
+    assert isinstance(sparse.mix, SparseLinear)
     methods = apply_plan(plan, model).methods
-    assert methods == {"attention": "packed", "attention.out_proj": "packed", "mix": "gather"}
+    assert methods == {"attention": "packed", "attention.out_proj": "packed", "mix": "packed"}
     torch.testing.assert_close(plan.apply(model, for_inference=True)(x), masked_copy(plan, model).eval()(x))
 
 
@@ -273,7 +348,7 @@ def test_parameters_that_stand_in_lists_and_in_the_network_itself() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
-def test_the_fused_encoder_is_left_where_its_linear_layers_gather() -> None:
+def test_the_fused_encoder_is_left_where_its_linear_layers_are_sparse() -> None:
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     model = nn.TransformerEncoder(layer, 2).eval()
@@ -282,7 +357,7 @@ def test_the_fused_encoder_is_left_where_its_linear_layers_gather() -> None:
     network = advisor.analyze(model, x)
     plan = plan_of(network, {layer.name: GROUP for layer in network.sparsifiable})
     sparse, dense = plan.apply(model), masked_copy(plan, model)
-    assert isinstance(sparse.layers[0].linear1, GroupLinear)
+    assert isinstance(sparse.layers[0].linear1, SparseLinear)
     with torch.no_grad():  # only then does torch take its fused path
         torch.testing.assert_close(sparse(x), dense(x))
         outputs = [net(x, src_key_padding_mask=padding)[~padding] for net in (sparse, dense)]
@@ -310,9 +385,7 @@ class Listed(nn.Module):
 
 def by_hand(plan: Plan, **changes: Any) -> Plan:
     """The plan with every layer's fields changed, as someone may write it into a file."""
-    import dataclasses
-
-    return dataclasses.replace(plan, layers=tuple(dataclasses.replace(layer, **changes) for layer in plan.layers))
+    return replace(plan, layers=tuple(replace(layer, **changes) for layer in plan.layers))
 
 
 @pytest.mark.parametrize(
@@ -320,15 +393,17 @@ def by_hand(plan: Plan, **changes: Any) -> Plan:
     [(nn.Sequential(Padded(4, 8, 3)), "Padded has a forward of its own"), (Listed(), "a reference of its own to it")],
     ids=["own forward", "own list"],
 )
-def test_what_cannot_gather_runs_masked_and_says_so(model: nn.Module, reason: str) -> None:
+def test_what_cannot_be_replaced_runs_masked_and_says_so(model: nn.Module, reason: str) -> None:
     model = model.double()
     network = advisor.analyze(model, X)
     plan = by_hand(plan_of(network, {layer.name: GROUP for layer in network.sparsifiable}), is_module=True)
     check(plan, model, X)
     applied = apply_plan(plan, model)
     assert set(applied.methods.values()) == {"packed"}
-    assert all("runs masked instead of gathering" in note and reason in note for note in applied.notes)
-    assert len(applied.notes) == len(plan.layers)
+    (note,) = applied.notes
+    assert "run masked instead of sparse" in note
+    assert reason in note
+    assert all(layer.name in note for layer in plan.layers)
 
 
 def test_one_module_under_two_names_and_as_the_whole_network() -> None:
@@ -351,7 +426,7 @@ def test_one_module_under_two_names_and_as_the_whole_network() -> None:
         assert sparse.a is sparse.b
         alone = by_hand(plan_of(layer, {"0": option}), name="", weight="weight")
         check(alone, single, X)
-    assert isinstance(by_hand(plan_of(layer, {"0": GROUP}), name="", weight="weight").apply(single), GroupConv)
+    assert isinstance(by_hand(plan_of(layer, {"0": GROUP}), name="", weight="weight").apply(single), SparseConv)
 
 
 def test_tied_weights_stay_tied() -> None:

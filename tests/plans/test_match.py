@@ -86,7 +86,7 @@ def test_an_applied_module_is_not_thinned_out_twice() -> None:
         plan.apply(applied)
     with pytest.raises(PlanError, match=r"layer stem\.0 of the module has other connections than the plan"):
         small_plan(seed=1).apply(applied, for_inference=True)
-    with pytest.raises(PlanError, match=r"layer stem\.0 has a weight of shape \(8, 2, 3, 3\)"):
+    with pytest.raises(PlanError, match=r"layer stem\.0 has a weight of shape \(4, 3, 3, 4\)"):
         plan.masks(applied)
 
 

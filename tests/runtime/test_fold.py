@@ -8,8 +8,9 @@ import torchvision
 from torch import nn
 
 from advisor.runtime.fold import fold
-from advisor.runtime.gather import gathered
+from advisor.runtime.sparse import Sparse
 from advisor.trace import analyze
+from tests.runtime.sparse_cases import pair
 
 
 def unsettle(module: nn.Module) -> nn.Module:
@@ -194,14 +195,34 @@ def test_without_an_analysis_only_sequences_are_folded() -> None:
         torch.testing.assert_close(folded(x), net(x), rtol=1e-4, atol=1e-5)
 
 
-def test_gathered_layers_fold() -> None:
-    net = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False), nn.BatchNorm2d(8))
-    net[0] = gathered(net[0], torch.tensor([[0, 2], [1, 3]]))
+@pytest.mark.parametrize("block", [1, 4])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_sparse_layers_fold(block: int, groups: int) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(4, 8, 3, bias=False, groups=groups), nn.BatchNorm2d(8))
+    net[0], _ = pair(net[0], block)
     x = torch.randn(2, 4, 6, 6)
     dense = nn.Sequential(net[0].to_dense(), net[1])
-    folded = fold(unsettle(net), analyze(unsettle(dense), x))
+    network = analyze(unsettle(dense), x)
+    folded = fold(unsettle(net), network)
     assert norms(folded) == 0
+    assert isinstance(folded[0], Sparse)
     torch.testing.assert_close(folded(x), net(x), rtol=1e-4, atol=1e-5)
+    flat = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
+    flat[0], _ = pair(flat[0], block)
+    rows = torch.randn(5, 4)
+    network = analyze(unsettle(nn.Sequential(flat[0].to_dense(), flat[1])), rows)
+    folded = fold(unsettle(flat), network)
+    assert norms(folded) == 0
+    torch.testing.assert_close(folded(rows), flat(rows), rtol=1e-4, atol=1e-5)
+
+
+def test_a_norm_behind_a_fused_activation_stays() -> None:
+    net = nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8))
+    net[0], dense = pair(net[0], 4)
+    network = analyze(unsettle(nn.Sequential(dense, net[1])), torch.zeros(2, 4, 6, 6))
+    net[0].activation = "relu"
+    assert norms(fold(net, network)) == 1
 
 
 def test_half_precision_keeps_its_dtype() -> None:

@@ -7,7 +7,6 @@ from torch import nn
 
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import Execution
-from advisor.runtime.gather import Gathered
 from advisor.runtime.methods import Method
 from advisor.runtime.packed import packed_of
 from advisor.runtime.sparse import Sparse
@@ -22,7 +21,7 @@ def test_the_built_module_is_what_the_execution_says(execution: Execution) -> No
     y = module(x)
     assert tuple(y.shape) == execution.output_shape
     if execution.method == "gather":
-        assert isinstance(module, Gathered)
+        assert isinstance(module, Sparse)
         assert (module.kept, module.block) == (execution.kept, execution.block)
         weight = module.weight
     elif execution.method == "direct":
