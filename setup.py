@@ -36,16 +36,15 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"]
 # One copy of the kernels for each instruction set; which one runs is decided on the user's machine. The slowest to
 # compile come first.
-SETS = {"avx512": AVX512, "avx2": ["-mavx2", "-mfma"], "portable": []}
+SETS = {"avx512": AVX512, "avx512vl": AVX512, "avx2": ["-mavx2", "-mfma"], "portable": []}
 # No -ffast-math: NaN and infinity are numbers like others here.
 FLAGS = ["-std=c++17", "-O3", "-g0", "-fPIC", "-fno-math-errno", "-fvisibility=hidden"]
 QUIET = ["-Wno-psabi", "-Wno-ignored-attributes"]
 
 
 def instruction_set(source: Path) -> str:
-    """Which set: "avx2" for isa_avx2.cpp and for isa_avx2_more.cpp, "" for what runs on every CPU."""
-    words = source.stem.split("_")
-    return words[1] if words[0] == "isa" else ""
+    """ "avx2" for isa_avx2.cpp, "" for what runs on every CPU."""
+    return source.stem.removeprefix("isa_") if source.stem.startswith("isa_") else ""
 
 
 def sources(x86: bool = X86) -> list[Path]:
