@@ -10,10 +10,10 @@ from advisor.patterns.option import DENSE, Option
 from advisor.runtime.methods import DIRECT_DENSITY, GATHER_BLOCK, Method, method_of
 
 _WORDS: dict[Method, str] = {
-    "dense": "dense kernel on the weight with its zeros: no faster than dense",
-    "direct": "sparse kernels, which read kept weights alone",
-    "gather": "inputs picked by index, then a smaller dense product",
-    "packed": "kept values scattered into the dense weight, then the dense kernel: no faster than dense",
+    "dense": "dense kernel, zeros and all: no faster",
+    "direct": "sparse kernels, kept weights alone",
+    "gather": "inputs picked by index, smaller dense product",
+    "packed": "kept values scattered, dense kernel: no faster",
 }
 
 

@@ -59,7 +59,17 @@ def test_how_patterns_run_says_what_runs() -> None:
     assert set(runs) == set(pattern_names())
     assert {name for name, item in runs.items() if item.faster} == {"group", "width"}
     for name in ("channel", "block", "n:m", "unstructured"):
-        assert "no faster than dense" in runs[name].inference
+        assert "no faster" in runs[name].inference
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_with_kernels_everything_is_faster_somewhere() -> None:
+    runs = {item.pattern: item for item in pattern_runs()}
+    assert {name for name, item in runs.items() if item.faster} == set(pattern_names()) - {"dense"}
+    assert runs["channel"].inference == runs["group"].training == "sparse kernels, kept weights alone"
+    for name in ("block", "n:m", "unstructured"):
+        assert runs[name].inference.startswith("1x1 and linear: sparse kernels")
+        assert runs[name].training.endswith("others: kept values scattered, dense kernel: no faster")
 
 
 def test_only_files_that_say_they_are_profiles(folder: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,9 +7,10 @@ import pytest
 from advisor.cli import run
 from advisor.devices.profile import Profile
 from advisor.network import Network
-from advisor.patterns.option import Option
+from advisor.patterns.option import DENSE, Option
+from advisor.runtime import native
 from tests.devices.conftest import network_of
-from tests.devices.synthetic import all_executions, profile_of
+from tests.devices.synthetic import SETTINGS, all_executions, profile_of
 from tests.devices.test_verify import plan_of
 
 MODEL = "zoo:digits_cnn"
@@ -77,6 +79,30 @@ def test_the_text_says_both_and_where_they_come_from(capsys: pytest.CaptureFixtu
     assert "cpu, batch 1, 1 thread, float32, inference" in said.out
     assert "note: the profile was made with device Roofline" in said.out
     assert "timing the real network" in said.err
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_layers_are_predicted_by_the_recorded_method_and_what_really_ran_stands_beside(
+    capsys: pytest.CaptureFixture[str], files: Path, network: Network
+) -> None:
+    option = Option(pattern="channel", density=0.125)
+    options = {"features.8": (DENSE, option), "features.12": (DENSE, option)}
+    settings = replace(SETTINGS, kernels="test 1")
+    profile_of(network, all_executions(network, options, have=True).values(), settings=settings).save(files / "p.json")
+    plan = plan_of(network, {"features.8": option, "features.12": option})
+    methods = {"features.8": "direct", "features.12": "dense"}
+    layers = tuple(replace(layer, method=methods.get(layer.name)) for layer in plan.layers)
+    replace(plan, layers=layers).save(files / "plan.json")
+    found = answer(capsys, "--plan", "plan.json", "--verify", "--seconds", "0.1")
+    predicted = {layer["name"]: layer["method"] for layer in found["layers"]}  # type: ignore[attr-defined]
+    assert {name: predicted[name] for name in methods} == methods
+    ran = found["measured_methods"]
+    assert isinstance(ran, dict)
+    assert sum(ran.values()) == len(plan.layers)
+    assert ran.get("direct", 0) == (1 if native.available() else 0)
+    assert bool(found["measured_notes"]) != native.available(), "what ran otherwise is said"
+    assert run(["latency", MODEL, "--profile", "p.json", "--plan", "plan.json"]) == 0
+    assert "layers run by: dense 4, direct 1" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("files")

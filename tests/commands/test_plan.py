@@ -56,6 +56,8 @@ def test_text_shows_costs_layers_and_the_proof(profile_file: str, capfd: pytest.
     assert run(arguments) == 0
     text = capfd.readouterr().out
     assert "latency" in text
+    assert "runs by" in text
+    assert any(line.split()[-1:] == ["gather"] for line in text.splitlines())
     assert " ms " in text
     assert "interval" in text
     assert "features.8" in text

@@ -26,7 +26,8 @@ def some(network: Network) -> dict[str, Any]:
 
 
 def tiny(network: Network, out: Path | None = None, **more: Any) -> Profile:
-    return measure(network, options=some(network), out=out, progress=False, threads=1, **({"budget_seconds": 1} | more))
+    settings = {"budget_seconds": 1, "options": some(network)} | more
+    return measure(network, out=out, progress=False, threads=1, **settings)
 
 
 @pytest.fixture(autouse=True)
