@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from advisor.errors import KernelError
 from advisor.runtime.native import library, tuner
+from advisor.runtime.native.checks import check_input, check_lists, check_shape
 from advisor.runtime.native.job import Job
 
 ACTIVATIONS = ("none", "relu", "relu6", "silu")
 _PROBLEMS = {
     1: "not enough memory for the packed input",
     2: "no compiled tile fits this shape; please report it",
-    3: "the lists of kept inputs are not ascending, or name channels that the input does not have",
+    3: "the lists of kept inputs name channels that the input does not have, or do not end with the rows",
 }
+_MOST_PREPARED = 4096
 Pair = tuple[int, int]
 
 
@@ -35,6 +38,19 @@ class Conv:
             for n, k, s, p, d in zip(size, kernel, self.stride, self.padding, self.dilation, strict=True)
         )
         return h, w
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """All of a job but its addresses, for calls with the same shapes."""
+
+    job: Job
+    shape: tuple[int, ...]  # of the result
+    order: torch.memory_format
+    isa: int
+
+
+_prepared: dict[Any, _Prepared] = {}
 
 
 def conv_forward(
@@ -64,18 +80,23 @@ def conv_forward(
     Raises:
         KernelError: shapes, types or lists that do not belong together.
     """
-    outputs = _outputs(weight, indptr, inputs, 4)
-    _check_input(x, 4)
-    height, width = conv.output((x.shape[2], x.shape[3]), (weight.shape[1], weight.shape[2]))
-    if height < 0 or width < 0:
-        raise KernelError(f"input of {x.shape[2]}x{x.shape[3]} is smaller than the kernel; enlarge it or pad more")
-    y = _empty_like_order(x, (x.shape[0], outputs, height, width))
+    check_input(x, 4)
+    check_lists(weight, indptr, inputs, bias)
+    key = ("forward", x.shape, x.stride(), weight.shape, len(indptr), conv, activation, *_settings())
+    found = _prepared.get(key)
+    y = _result(x, (weight, indptr, conv)) if found is None else torch.empty(found.shape, memory_format=found.order)
     if residual is not None:
-        residual = _match(residual, y, "residual")
-    job = _job(x, weight, indptr, inputs, y, conv)
-    job.activation = _activation(activation)
-    _fill(job, x, y, weight, indptr, inputs, bias, residual)
-    _run("forward", job, lambda: library.kernels().forward(job, library.isa_number()))
+        check_shape(residual, tuple(y.shape), "residual")
+        check_input(residual, 4)
+        if residual.stride() != y.stride():
+            residual = torch.empty_like(y).copy_(residual)
+    if found is None:
+        if activation not in ACTIVATIONS:
+            raise KernelError(f"activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
+        job = _job(x, y, weight, indptr, conv)
+        job.activation = ACTIVATIONS.index(activation)
+        found = _Prepared(job, tuple(y.shape), _order(y), library.isa_number())
+    _run("forward", key, found, (x, y, weight, indptr, inputs, bias, residual))
     return y
 
 
@@ -88,15 +109,18 @@ def conv_grad_input(
     conv: Conv,
 ) -> torch.Tensor:
     """Gradient of `conv_forward`'s x, N C H W, from the gradient of its output before activation."""
-    outputs = _outputs(weight, indptr, inputs, 4)
-    _check_input(grad, 4)
-    _check_grad(grad, outputs, input_shape, weight, conv)
-    x = _empty_like_order(grad, tuple(input_shape))
+    check_input(grad, 4)
+    check_lists(weight, indptr, inputs, None)
+    shape = tuple(input_shape)
+    check_shape(grad, _output_shape(shape, weight, indptr, conv), "gradient")
+    x = torch.empty(shape, memory_format=_order(grad))
     if grad.numel() == 0:
         return x.zero_()
-    job = _job(x, weight, indptr, inputs, grad, conv)
-    _fill(job, x, grad, weight, indptr, inputs, None, None)
-    _run("grad_input", job, lambda: library.kernels().grad_input(job, library.isa_number()))
+    key = ("grad_input", grad.stride(), shape, weight.shape, len(indptr), conv, *_settings())
+    found = _prepared.get(key)
+    if found is None:
+        found = _Prepared(_job(x, grad, weight, indptr, conv), shape, _order(grad), library.isa_number())
+    _run("grad_input", key, found, (x, grad, weight, indptr, inputs, None, None))
     return x
 
 
@@ -109,14 +133,17 @@ def conv_grad_weight(
     conv: Conv,
 ) -> torch.Tensor:
     """Gradient of `conv_forward`'s weight, (rows, kh, kw, B): of the kept connections alone."""
+    check_input(grad, 4)
+    check_input(x, 4)
     weight = torch.empty(tuple(weight_shape))
-    outputs = _outputs(weight, indptr, inputs, 4)
-    _check_input(grad, 4)
-    _check_input(x, 4)
-    _check_grad(grad, outputs, tuple(x.shape), weight, conv)
-    job = _job(x, weight, indptr, inputs, grad, conv)
-    _fill(job, x, grad, weight, indptr, inputs, None, None)
-    _run("grad_weight", job, lambda: library.kernels().grad_weight(job, library.isa_number(), weight.data_ptr()))
+    check_lists(weight, indptr, inputs, None)
+    check_shape(grad, _output_shape(tuple(x.shape), weight, indptr, conv), "gradient")
+    key = ("grad_weight", grad.stride(), x.shape, x.stride(), weight.shape, len(indptr), conv, *_settings())
+    found = _prepared.get(key)
+    if found is None:
+        job = _job(x, grad, weight, indptr, conv)
+        found = _Prepared(job, tuple(weight.shape), torch.contiguous_format, library.isa_number())
+    _run("grad_weight", key, found, (x, grad, weight, indptr, inputs, None, None))
     return weight
 
 
@@ -129,7 +156,7 @@ def linear_forward(
     activation: str,
 ) -> torch.Tensor:
     """activation(x W' + bias) for x (M, C) and weight (rows, B): (M, C_out)."""
-    _check_input(x, 2)
+    check_input(x, 2)
     y = conv_forward(_as_image(x), _as_taps(weight), indptr, inputs, bias, None, activation, Conv())
     return _as_rows(y)
 
@@ -138,7 +165,7 @@ def linear_grad_input(
     grad: torch.Tensor, weight: torch.Tensor, indptr: torch.Tensor, inputs: torch.Tensor, in_features: int
 ) -> torch.Tensor:
     """Gradient of `linear_forward`'s x, (M, in_features)."""
-    _check_input(grad, 2)
+    check_input(grad, 2)
     shape = (1, in_features, 1, grad.shape[0])
     return _as_rows(conv_grad_input(_as_image(grad), _as_taps(weight), indptr, inputs, shape, Conv()))
 
@@ -147,8 +174,8 @@ def linear_grad_weight(
     grad: torch.Tensor, x: torch.Tensor, indptr: torch.Tensor, inputs: torch.Tensor, weight_shape: tuple[int, ...]
 ) -> torch.Tensor:
     """Gradient of `linear_forward`'s weight, (rows, B)."""
-    _check_input(grad, 2)
-    _check_input(x, 2)
+    check_input(grad, 2)
+    check_input(x, 2)
     rows, block = weight_shape
     found = conv_grad_weight(_as_image(grad), _as_image(x), indptr, inputs, (rows, 1, 1, block), Conv())
     return found.view(rows, block)
@@ -169,94 +196,88 @@ def _as_taps(weight: torch.Tensor) -> torch.Tensor:
     return weight.view(weight.shape[0], 1, 1, weight.shape[1])
 
 
-def _empty_like_order(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """Channels-last where x is in that order and in no other."""
+def _order(x: torch.Tensor) -> torch.memory_format:
+    """Channels-last where x is in that order and in no other, or is a view of rows, as linear layers make."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    if not last and x.dim() == 4 and x.stride(1) == 1 and x.shape[1] > 1:
-        last = True  # a view of rows, as linear layers make
-    return torch.empty(shape, memory_format=torch.channels_last if last else torch.contiguous_format)
+    last = last or (x.stride(1) == 1 and x.shape[1] > 1 and not x.is_contiguous())
+    return torch.channels_last if last else torch.contiguous_format
 
 
-def _check_input(x: torch.Tensor, dims: int) -> None:
-    if x.dtype != torch.float32 or x.device.type != "cpu" or x.dim() != dims:
+def _output_shape(
+    input_shape: tuple[int, ...], weight: torch.Tensor, indptr: torch.Tensor, conv: Conv
+) -> tuple[int, ...]:
+    if len(input_shape) != 4:
+        raise KernelError(f"input of shape {input_shape}; expected N C H W")
+    height, width = conv.output((input_shape[2], input_shape[3]), (weight.shape[1], weight.shape[2]))
+    if height < 0 or width < 0:
         raise KernelError(
-            f"{x.dim()}-dimensional {x.dtype} on {x.device}; the compiled kernels take {dims}-dimensional float32 on cpu"
+            f"input of {input_shape[2]}x{input_shape[3]} is smaller than the kernel of "
+            f"{weight.shape[1]}x{weight.shape[2]}; enlarge it or pad more"
         )
+    return input_shape[0], (len(indptr) - 1) * weight.shape[3], height, width
 
 
-def _outputs(weight: torch.Tensor, indptr: torch.Tensor, inputs: torch.Tensor, dims: int) -> int:
-    if indptr.dtype != torch.int32 or inputs.dtype != torch.int32:
-        raise KernelError(f"lists of {indptr.dtype} and {inputs.dtype}; expected torch.int32")
-    if weight.dtype != torch.float32 or weight.dim() != dims or weight.shape[0] != inputs.numel():
-        raise KernelError(
-            f"weight {tuple(weight.shape)} of {weight.dtype} for {inputs.numel()} rows; "
-            "expected float32 (rows, kh, kw, block)"
-        )
-    return (indptr.numel() - 1) * weight.shape[-1]
+def _result(x: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor, Conv]) -> torch.Tensor:
+    weight, indptr, conv = layer
+    return torch.empty(_output_shape(tuple(x.shape), weight, indptr, conv), memory_format=_order(x))
 
 
-def _check_grad(
-    grad: torch.Tensor, outputs: int, input_shape: tuple[int, ...], weight: torch.Tensor, conv: Conv
-) -> None:
-    size = conv.output((input_shape[2], input_shape[3]), (weight.shape[1], weight.shape[2]))
-    expected = (input_shape[0], outputs, *size)
-    if tuple(grad.shape) != expected:
-        raise KernelError(f"gradient of shape {tuple(grad.shape)}; expected {expected}")
+def _settings() -> tuple[int, str | None, str | None]:
+    return torch.get_num_threads(), os.environ.get("ADVISOR_ISA"), os.environ.get("ADVISOR_TUNING")
 
 
-def _activation(name: str) -> int:
-    if name not in ACTIVATIONS:
-        raise KernelError(f"activation {name!r}; expected one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS.index(name)
-
-
-def _match(residual: torch.Tensor, y: torch.Tensor, what: str) -> torch.Tensor:
-    if residual.shape != y.shape or residual.dtype != y.dtype:
-        raise KernelError(f"{what} {tuple(residual.shape)} of {residual.dtype}; expected {tuple(y.shape)} of {y.dtype}")
-    if residual.stride() == y.stride():
-        return residual
-    return torch.empty_like(y).copy_(residual)
-
-
-def _job(
-    x: torch.Tensor, weight: torch.Tensor, indptr: torch.Tensor, inputs: torch.Tensor, y: torch.Tensor, conv: Conv
-) -> Job:
-    images, channels, height, width = x.shape
-    _, outputs, out_h, out_w = y.shape
-    (step_h, step_w), (stride_h, stride_w) = conv.dilation, conv.stride
+def _job(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, indptr: torch.Tensor, conv: Conv) -> Job:
+    if problem := library.why_not():
+        raise KernelError(f"the compiled kernels are missing: {problem}")
     _, taps_h, taps_w, block = weight.shape
-    threads = torch.get_num_threads()
     return Job(
-        images, channels, height, width, outputs, out_h, out_w, *x.stride(), *y.stride(),
-        taps_h, taps_w, stride_h, stride_w, -conv.padding[0], -conv.padding[1], step_h, step_w,
-        block, indptr.numel() - 1, 0, threads,
-    )  # fmt: skip
+        *x.shape,
+        *y.shape[1:],
+        weight.shape[0],
+        *x.stride(),
+        *y.stride(),
+        taps_h,
+        taps_w,
+        *conv.stride,
+        -conv.padding[0],
+        -conv.padding[1],
+        *conv.dilation,
+        block,
+        len(indptr) - 1,
+        0,
+        torch.get_num_threads(),
+    )
 
 
-def _fill(
-    job: Job,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    weight: torch.Tensor,
-    indptr: torch.Tensor,
-    inputs: torch.Tensor,
-    bias: torch.Tensor | None,
-    residual: torch.Tensor | None,
-) -> None:
-    if bias is not None:
-        if bias.dtype != torch.float32 or bias.numel() != job.out_channels:
-            raise KernelError(f"bias {tuple(bias.shape)} of {bias.dtype}; expected {job.out_channels} of torch.float32")
+def _run(kind: tuner.Kind, key: Any, found: _Prepared, tensors: tuple[torch.Tensor | None, ...]) -> None:
+    x, y, weight, indptr, inputs, bias, residual = tensors
+    assert x is not None
+    assert y is not None
+    assert weight is not None
+    job = Job.from_buffer_copy(found.job)
+    # Held until the call is over, for theirs are the addresses that the job holds.
     held = [None if t is None else t.contiguous() for t in (weight, bias, indptr, inputs)]
-    job.held = (*held, residual)  # what the pointers point to lives as long as the job
     job.weight, job.bias, job.indptr, job.inputs = (None if t is None else t.data_ptr() for t in held)
     job.x, job.y = x.data_ptr(), y.data_ptr()
     job.residual = None if residual is None else residual.data_ptr()
+    kernels = library.kernels()
 
+    def call() -> int:
+        if kind == "grad_weight":
+            return int(kernels.grad_weight(job, found.isa, weight.data_ptr()))
+        return int(getattr(kernels, kind)(job, found.isa))
 
-def _run(kind: tuner.Kind, job: Job, call: Callable[[], int]) -> None:
-    if problem := library.why_not():
-        raise KernelError(f"the compiled kernels are missing: {problem}")
-    rows = job.held[3].numel()
-    tuner.choose(kind, job, rows, library.isa_number(), call).put(job)
+    if key not in _prepared:
+        tuning = tuner.choose(kind, job, found.isa, call)
+        tuning.put(job)
+        tuning.put(found.job)
+        if len(_prepared) >= _MOST_PREPARED:
+            _prepared.clear()
+        _prepared[key] = found
     if status := call():
         raise KernelError(f"sparse kernel: {_PROBLEMS.get(status, f'status {status}')}")
+
+
+def forget() -> None:
+    """Empties what is prepared, so that the next call of each shape asks the tuner again."""
+    _prepared.clear()

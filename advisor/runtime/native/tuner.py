@@ -7,11 +7,11 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from advisor.runtime.native import tuning
 from advisor.runtime.native.job import Job
@@ -20,26 +20,26 @@ from advisor.runtime.native.tuning import Kernel, Layout, Tuning
 Kind = Literal["forward", "grad_input", "grad_weight"]
 VERSION = 1  # of the kernels' speed: what older ones measured is measured anew
 _SHAPE = (
-    "images in_channels in_h in_w out_channels out_h out_w taps_h taps_w stride_h stride_w first_h first_w "
-    "step_h step_w block threads"
-).split()
+    *("kept", "images", "in_channels", "in_h", "in_w", "out_channels", "out_h", "out_w", "taps_h", "taps_w"),
+    *("stride_h", "stride_w", "first_h", "first_w", "step_h", "step_w", "block", "threads"),
+)
 _REPEATS = 3
 _HOPELESS = 1.6  # a first run so much slower than the best so far is not repeated
 _lock = threading.Lock()
 _known: dict[str, Tuning] = {}
 
 
-def choose(kind: Kind, job: Job, rows: int, isa: int, run: Callable[[], int]) -> Tuning:
+def choose(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
     """The tiling for a job.
 
     At the first use of a shape the candidates are timed on the job itself (its output is written over and over), and
     the fastest is kept in memory and in the file of `cache_file`. ADVISOR_TUNING=off takes the choice by rule instead.
     """
-    key = _key(kind, job, rows, isa)
+    key = _key(kind, job, isa)
     found = _known.get(key)
     if found is None:
-        if _is_off() or job.images * job.out_h * job.out_w == 0 or rows == 0:
-            return next(_candidates(kind, job, isa))
+        if _is_off() or job.images * job.out_h * job.out_w == 0 or job.kept == 0:
+            return _by_rule(kind, job, isa)
         with _lock:
             _read_file()
             found = _known.get(key)
@@ -71,10 +71,14 @@ def _is_off() -> bool:
     return os.environ.get("ADVISOR_TUNING") == "off"
 
 
-def _candidates(kind: Kind, job: Job, isa: int) -> Any:
+def _candidates(kind: Kind, job: Job, isa: int) -> Iterator[Tuning]:
     if kind == "grad_weight":
         return tuning.gradient_candidates(job, isa)
     return tuning.candidates(tuning.reversed_job(job) if kind == "grad_input" else job, isa)
+
+
+def _by_rule(kind: Kind, job: Job, isa: int) -> Tuning:
+    return next(_candidates(kind, job, isa))
 
 
 def _fastest(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
@@ -96,10 +100,10 @@ def _time(run: Callable[[], int]) -> float | None:
     return None if status else time.perf_counter() - start
 
 
-def _key(kind: Kind, job: Job, rows: int, isa: int) -> str:
+def _key(kind: Kind, job: Job, isa: int) -> str:
     order = "last" if job.x_channel == 1 and job.in_channels > 1 else "first" if job.x_col == 1 else "other"
     sizes = ",".join(str(getattr(job, name)) for name in _SHAPE)
-    return f"{VERSION} {cpu()} {isa} {kind} {order} {rows} {sizes}"
+    return f"{VERSION} {cpu()} {isa} {kind} {order} {sizes}"
 
 
 @cache

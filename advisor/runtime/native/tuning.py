@@ -11,6 +11,12 @@ from advisor.runtime.native.job import Job
 _FIRST_CACHE_BYTES = 24 << 10  # of 32 KiB: what a tile reads should stay there
 _LANES = ((4,), (8,), (16, 8))  # by instruction set
 _REGISTERS = (16, 16, 32)
+# Tiles of rows x vectors that are compiled, by vertical taps.
+_ROWS = {
+    3: ((14, 1), (8, 2), (6, 4), (7, 2), (7, 1), (8, 1), (4, 4), (4, 2), (4, 1), (2, 1), (1, 1)),
+    5: ((8, 1), (4, 1), (1, 1)),
+    7: ((8, 1), (4, 1), (1, 1)),
+}
 
 
 class Layout(IntEnum):
@@ -95,9 +101,7 @@ def _tiles(job: Job, isa: int) -> Iterator[Tuning]:
     pixels = job.out_h * job.out_w
     if job.block % 4 == 0:
         wide = _REGISTERS[isa] == 32
-        shapes = [(4, 6), (8, 3), (4, 5), (4, 4), (8, 2)] if wide else [(4, 2), (4, 3), (8, 1), (2, 5)]
-    elif job.block % 2 == 0:
-        shapes = [(2, 6), (2, 4)] if _REGISTERS[isa] == 32 else [(2, 5), (2, 4)]
+        shapes = [(4, 6), (8, 3), (4, 5), (4, 4), (8, 2)] if wide else [(4, 2), (4, 3), (8, 1)]
     else:
         yield from _single(job, isa)
         return
@@ -119,12 +123,10 @@ def _single(job: Job, isa: int) -> Iterator[Tuning]:
     lanes = _LANES[isa]
     taps = job.taps_h * job.taps_w
     if job.block == 1 and job.taps_h in (3, 5, 7) and job.stride_h == job.step_h == 1:
-        wide = _REGISTERS[isa] == 32
         for width in lanes:
             across = -(-job.out_w // width)
-            shapes = [(14, 1), (8, 2), (6, 4), (7, 2), (10, 1), (7, 1)] if wide else [(8, 1), (10, 1), (4, 2), (5, 2)]
-            for rows, vectors in shapes:
-                if vectors <= across or vectors == 1:
+            for rows, vectors in _ROWS[job.taps_h]:
+                if vectors <= across and rows <= job.out_h and rows * vectors < _REGISTERS[isa] - job.taps_h:
                     yield Tuning(
                         lanes=width, layout=Layout.SHIFTED, kernel=Kernel.ROWS, rows=rows, vectors=vectors, chunks=1
                     )

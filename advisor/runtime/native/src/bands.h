@@ -20,7 +20,7 @@ struct Bands {
   Planes planes;
   int32_t status = kOk;
   int64_t pixels;  // of an image
-  int64_t count, band_rows = 0;
+  int64_t count, bands_of_image = 1;
 
   explicit Bands(const Job& j) : job(j), pixels(j.out_h * j.out_w) {
     plan_planes(job, N, planes);
@@ -35,10 +35,10 @@ struct Bands {
       int64_t fit = kPanelBytes / row_bytes - planes.extra_rows;
       const int64_t least = job.kernel == kRows ? job.rows : 1 + planes.extra_rows;
       if (fit < least) fit = least;
-      const int64_t per_image = (job.out_h + fit - 1) / fit;
-      band_rows = (job.out_h + per_image - 1) / per_image;
-      if (job.kernel == kRows && band_rows > job.rows) band_rows = (band_rows + job.rows - 1) / job.rows * job.rows;
-      count = (job.out_h + band_rows - 1) / band_rows * job.images;
+      bands_of_image = (job.out_h + fit - 1) / fit;
+      if (bands_of_image > job.out_h / least && job.out_h >= least) bands_of_image = job.out_h / least;
+      if (bands_of_image > job.out_h) bands_of_image = job.out_h;
+      count = bands_of_image * job.images;
     }
   }
 
@@ -68,12 +68,11 @@ struct Bands {
     const int64_t first = vectors * index / count * N, width = vectors * (index + 1) / count * N - first;
     const int64_t end = first + width < total ? first + width : total;
     const int64_t stride = planes.count * width;
-    auto* copies = static_cast<Copy*>(scratch(kCopySlot, sizeof(Copy) * planes.count * (width + 2)));
+    auto* copies = static_cast<Copy*>(scratch(kCopySlot, sizeof(Copy) * (2 * planes.count * (width + 2) + 1)));
     auto* panel = static_cast<float*>(scratch(kPanelSlot, sizeof(float) * (job.in_channels * stride + 16 * N)));
     auto* taps = static_cast<int32_t*>(scratch(kTapSlot, sizeof planes.tap_plane));
     if (!copies || !panel || !taps) return fail();
     int n = 0;
-    int64_t covered = 0;
     for (int p = 0; p < planes.count; ++p) {
       const int begin = n;
       for (int64_t q = first; q < end;) {
@@ -86,22 +85,20 @@ struct Bands {
       }
       n = begin + join(copies + begin, n - begin, job.stride_w * job.x_col);
     }
-    for (int i = 0; i < n; ++i) covered += copies[i].count;
-    pack(job, copies, n, covered < stride, stride, panel);
+    pack(job, copies, n, stride, panel);
     for (int k = 0; k < job.taps_h * job.taps_w; ++k) taps[k] = static_cast<int32_t>(planes.tap_plane[k] * width);
     use()->flat(first, end, Packed{panel, stride, taps}, split);
   }
 
   // Rows of one image with all that their taps read.
   void plane_band(int64_t index, int split) {
-    const int64_t bands = count / job.images, image = index / bands;
-    const int64_t r0 = index % bands * band_rows;
-    const int64_t r1 = r0 + band_rows < job.out_h ? r0 + band_rows : job.out_h;
+    const int64_t image = index / bands_of_image, i = index % bands_of_image;
+    const int64_t r0 = job.out_h * i / bands_of_image, r1 = job.out_h * (i + 1) / bands_of_image;
     const int64_t rows = r1 - r0 + planes.extra_rows;
     const int64_t plane = round_up(rows * planes.pitch, N);
     int64_t stride = plane * planes.count;
     if (stride / 16 % 2 == 0) stride += stride % 16 == 0 ? 16 : N;  // inputs spread over the sets of the cache
-    auto* copies = static_cast<Copy*>(scratch(kCopySlot, sizeof(Copy) * planes.count * rows));
+    auto* copies = static_cast<Copy*>(scratch(kCopySlot, sizeof(Copy) * (2 * planes.count * rows + 1)));
     auto* panel = static_cast<float*>(scratch(kPanelSlot, sizeof(float) * (job.in_channels * stride + 16 * N)));
     auto* taps = static_cast<int32_t*>(scratch(kTapSlot, sizeof planes.tap_plane));
     if (!copies || !panel || !taps) return fail();
@@ -113,7 +110,7 @@ struct Bands {
                            static_cast<int32_t>(p * plane + r * planes.pitch), copies + n);
       n = begin + join(copies + begin, n - begin, job.stride_w * job.x_col);
     }
-    pack(job, copies, n, true, stride, panel);
+    pack(job, copies, n, stride, panel);
     const int tap_count = job.kernel == kRows ? job.taps_w : job.taps_h * job.taps_w;
     for (int k = 0; k < tap_count; ++k)
       taps[k] = static_cast<int32_t>(planes.tap_plane[k] * plane + planes.tap_row[k] * planes.pitch +

@@ -66,21 +66,16 @@ struct Forward : Bands<N, Forward<N>> {
     }
   }
 
+  // Tiles of whole rows; the last one moves back to end with the band, and so does the last across.
   void tiles_of_rows(int64_t image, int64_t r0, int64_t r1, const Packed& packed, int split) {
-    const int vectors = planes.pitch / N;
-    const int64_t tiles = (r1 - r0 + job.rows - 1) / job.rows;
-    for (int v = 0, wide; v < vectors; v += wide) {
-      wide = job.vectors < vectors - v ? job.vectors : vectors - v;
-      if (wide == 3) wide = 2;
-      int64_t r = r0;
-      for (int64_t i = 0; i < tiles; ++i) {
-        const int64_t end = r0 + (r1 - r0) * (i + 1) / tiles;
-        for (int high; r < end; r += high) {
-          high = whole_rows(static_cast<int>(end - r), wide);
-          tile(image, Place{(r - r0) * planes.pitch + v * N, r * job.out_w + v * N, wide, high,
-                            static_cast<int32_t>(job.out_w - v * N)},
-               packed, split, direct);
-        }
+    const int64_t across = planes.pitch / N;
+    for (int64_t r = r0; r < r1; r += job.rows) {
+      if (r + job.rows > r1) r = r1 - job.rows;
+      for (int64_t v = 0; v < across; v += job.vectors) {
+        if (v + job.vectors > across) v = across - job.vectors;
+        tile(image, Place{(r - r0) * planes.pitch + v * N, r * job.out_w + v * N, job.vectors, job.rows,
+                          static_cast<int32_t>(job.out_w - v * N)},
+             packed, split, direct);
       }
     }
   }
@@ -200,8 +195,8 @@ static bool fits(const Job& job) {
   const int taps = job.taps_h * job.taps_w;
   if (job.vectors < 1 || taps > kMaxTaps) return false;
   if (job.kernel == kRows)
-    return job.block == 1 && job.stride_h == 1 && job.step_h == 1 && job.layout == kShifted && job.rows >= 1 &&
-           (job.vectors == 1 || job.vectors == 2 || job.vectors == 4) && find_rows<N>(1, 1, job.taps_h);
+    return job.block == 1 && job.stride_h == 1 && job.step_h == 1 && job.layout == kShifted && job.rows <= job.out_h &&
+           job.vectors * N <= round_up(job.out_w, N) && find_rows<N>(job.rows, job.vectors, job.taps_h);
   if (job.outputs < 1 || job.block % job.outputs) return false;
   for (int v = 1; v <= job.vectors; ++v)
     if (!find_list<N>(job.outputs, v, true)) return false;

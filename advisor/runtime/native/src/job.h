@@ -22,7 +22,7 @@ enum Kernel : int32_t {
 // Output (n, o, r, c) = activation(bias[o] + residual + sum over the kept inputs i of o's block and taps (ky, kx) of
 // weight[row of i][ky][kx][o within the block] * x(n, i, r * stride_h + first_h + ky * step_h, ...)); outside x is 0.
 struct Job {
-  int64_t images, in_channels, in_h, in_w, out_channels, out_h, out_w;
+  int64_t images, in_channels, in_h, in_w, out_channels, out_h, out_w, kept;  // kept: rows of all lists
   int64_t x_image, x_channel, x_row, x_col;  // strides, in floats
   int64_t y_image, y_channel, y_row, y_col;  // of the output and of the residual
   int32_t taps_h, taps_w, stride_h, stride_w;
@@ -48,6 +48,7 @@ enum Status : int32_t { kOk = 0, kNoMemory = 1, kBadTuning = 2, kBadLists = 3 };
 // One instance of the kernels for each instruction set, in a namespace of its own.
 namespace portable { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); }
 namespace avx2 { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); }
+namespace avx512vl { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); }
 namespace avx512 { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); }
 
 }  // namespace advisor

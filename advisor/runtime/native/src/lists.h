@@ -153,46 +153,27 @@ static Run find_list(int outputs, int vectors, bool one) {
   switch (outputs * 16 + vectors) {
     ADVISOR_TILE(1, 1) ADVISOR_TILE(1, 2) ADVISOR_TILE(1, 3) ADVISOR_TILE(1, 4) ADVISOR_TILE(1, 5) ADVISOR_TILE(1, 6)
     ADVISOR_TILE(1, 7) ADVISOR_TILE(1, 8) ADVISOR_TILE(1, 9) ADVISOR_TILE(1, 10) ADVISOR_TILE(1, 11)
-    ADVISOR_TILE(1, 12) ADVISOR_TILE(2, 1) ADVISOR_TILE(2, 2) ADVISOR_TILE(2, 3) ADVISOR_TILE(2, 4)
-    ADVISOR_TILE(2, 5) ADVISOR_TILE(2, 6) ADVISOR_TILE(4, 1) ADVISOR_TILE(4, 2) ADVISOR_TILE(4, 3)
-    ADVISOR_TILE(4, 4) ADVISOR_TILE(4, 5) ADVISOR_TILE(4, 6) ADVISOR_TILE(8, 1) ADVISOR_TILE(8, 2) ADVISOR_TILE(8, 3)
+    ADVISOR_TILE(1, 12) ADVISOR_TILE(4, 1) ADVISOR_TILE(4, 2) ADVISOR_TILE(4, 3) ADVISOR_TILE(4, 4) ADVISOR_TILE(4, 5)
+    ADVISOR_TILE(4, 6) ADVISOR_TILE(8, 1) ADVISOR_TILE(8, 2) ADVISOR_TILE(8, 3)
     default: return nullptr;
   }
 #undef ADVISOR_TILE
 }
 
-template <int N, int K>
-static Run find_rows_of(int rows, int vectors) {
-#define ADVISOR_TILE(r, v) \
-  case r * 16 + v:         \
-    return &rows_tile<N, r, v, K>;
-  switch (rows * 16 + vectors) {
-    ADVISOR_TILE(1, 1) ADVISOR_TILE(2, 1) ADVISOR_TILE(3, 1) ADVISOR_TILE(4, 1) ADVISOR_TILE(5, 1) ADVISOR_TILE(6, 1)
-    ADVISOR_TILE(7, 1) ADVISOR_TILE(8, 1) ADVISOR_TILE(10, 1) ADVISOR_TILE(12, 1) ADVISOR_TILE(14, 1)
-    ADVISOR_TILE(1, 2) ADVISOR_TILE(2, 2) ADVISOR_TILE(3, 2) ADVISOR_TILE(4, 2) ADVISOR_TILE(5, 2) ADVISOR_TILE(6, 2)
-    ADVISOR_TILE(7, 2) ADVISOR_TILE(8, 2) ADVISOR_TILE(10, 2)
-    ADVISOR_TILE(1, 4) ADVISOR_TILE(2, 4) ADVISOR_TILE(3, 4) ADVISOR_TILE(4, 4) ADVISOR_TILE(5, 4) ADVISOR_TILE(6, 4)
-    default: return nullptr;
-  }
-#undef ADVISOR_TILE
-}
-
+// Rows of one output; the taller kernels are rare, and have few tiles.
 template <int N>
 static Run find_rows(int rows, int vectors, int taps_h) {
-  switch (taps_h) {
-    case 3: return find_rows_of<N, 3>(rows, vectors);
-    case 5: return find_rows_of<N, 5>(rows, vectors);
-    case 7: return find_rows_of<N, 7>(rows, vectors);
+#define ADVISOR_TILE(k, r, v)     \
+  case k * 1024 + r * 16 + v: \
+    return &rows_tile<N, r, v, k>;
+  switch (taps_h * 1024 + rows * 16 + vectors) {
+    ADVISOR_TILE(3, 1, 1) ADVISOR_TILE(3, 2, 1) ADVISOR_TILE(3, 4, 1) ADVISOR_TILE(3, 7, 1) ADVISOR_TILE(3, 8, 1)
+    ADVISOR_TILE(3, 14, 1) ADVISOR_TILE(3, 4, 2) ADVISOR_TILE(3, 7, 2) ADVISOR_TILE(3, 8, 2) ADVISOR_TILE(3, 4, 4)
+    ADVISOR_TILE(3, 6, 4) ADVISOR_TILE(5, 1, 1) ADVISOR_TILE(5, 4, 1) ADVISOR_TILE(5, 8, 1) ADVISOR_TILE(7, 1, 1)
+    ADVISOR_TILE(7, 4, 1) ADVISOR_TILE(7, 8, 1)
     default: return nullptr;
   }
-}
-
-// Rows of a tile that exist as a compiled tile: the largest not above `wanted`.
-static inline int whole_rows(int wanted, int vectors) {
-  const int limit = vectors == 1 ? 14 : vectors == 2 ? 10 : 6;
-  if (wanted > limit) wanted = limit;
-  if (wanted == 9 || wanted == 11 || wanted == 13) --wanted;
-  return wanted;
+#undef ADVISOR_TILE
 }
 
 }  // namespace ADVISOR_ISA

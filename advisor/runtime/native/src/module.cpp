@@ -13,17 +13,16 @@ namespace {
 
 using namespace advisor;
 
-bool ascending_and_inside(const int32_t* indptr, const int32_t* inputs, int32_t blocks, int64_t channels) {
-  if (indptr[0] != 0) return false;
-  for (int32_t b = 0; b < blocks; ++b) {
-    if (indptr[b + 1] < indptr[b]) return false;
-    int64_t before = -1;
-    for (int32_t i = indptr[b]; i < indptr[b + 1]; ++i) {
-      if (inputs[i] <= before || inputs[i] >= channels) return false;
-      before = inputs[i];
-    }
-  }
-  return true;
+// Lists that stay within the arrays. (That they ascend is checked where they are made; it only helps the cache.)
+bool inside(const Job& job) {
+  const int32_t *indptr = job.indptr, *inputs = job.inputs;
+  bool good = indptr[0] == 0 && indptr[job.blocks] == job.kept;
+  for (int32_t b = 0; b < job.blocks; ++b) good &= indptr[b + 1] >= indptr[b];
+  if (!good) return false;
+  const uint32_t limit = static_cast<uint32_t>(job.in_channels);
+  uint32_t outside = 0;
+  for (int32_t i = 0; i < job.kept; ++i) outside |= static_cast<uint32_t>(inputs[i]) >= limit;
+  return !outside;
 }
 
 int isa() {
@@ -40,22 +39,21 @@ int isa() {
 using Forward = int32_t (*)(const Job&);
 using GradWeight = int32_t (*)(const Job&, float*);
 
-Forward forward_of(int set) {
+// The instruction set's copy for the job's vectors; null where there is none.
+Forward forward_of(int set, int32_t lanes) {
 #if defined(ADVISOR_X86)
-  if (set == 2) return avx512::forward;
-  if (set == 1) return avx2::forward;
+  if (set == 2) return lanes == 16 ? avx512::forward : lanes == 8 ? avx512vl::forward : nullptr;
+  if (set == 1) return lanes == 8 ? avx2::forward : nullptr;
 #endif
-  (void)set;
-  return portable::forward;
+  return set == 0 && lanes == 4 ? portable::forward : nullptr;
 }
 
-GradWeight grad_weight_of(int set) {
+GradWeight grad_weight_of(int set, int32_t lanes) {
 #if defined(ADVISOR_X86)
-  if (set == 2) return avx512::grad_weight;
-  if (set == 1) return avx2::grad_weight;
+  if (set == 2) return lanes == 16 ? avx512::grad_weight : lanes == 8 ? avx512vl::grad_weight : nullptr;
+  if (set == 1) return lanes == 8 ? avx2::grad_weight : nullptr;
 #endif
-  (void)set;
-  return portable::grad_weight;
+  return set == 0 && lanes == 4 ? portable::grad_weight : nullptr;
 }
 
 bool read(PyObject* object, Job& job) {
@@ -74,7 +72,7 @@ PyObject* run(PyObject* object, Work work) {
   if (!read(object, job)) return nullptr;
   int32_t status = kBadLists;
   Py_BEGIN_ALLOW_THREADS
-  if (ascending_and_inside(job.indptr, job.inputs, job.blocks, job.in_channels)) status = work(job);
+  if (inside(job)) status = work(job);
   Py_END_ALLOW_THREADS
   return PyLong_FromLong(status);
 }
@@ -83,14 +81,20 @@ PyObject* py_forward(PyObject*, PyObject* args) {
   PyObject* object;
   int set;
   if (!PyArg_ParseTuple(args, "Oi", &object, &set)) return nullptr;
-  return run(object, forward_of(set));
+  return run(object, [set](const Job& job) {
+    const Forward forward = forward_of(set, job.lanes);
+    return forward ? forward(job) : static_cast<int32_t>(kBadTuning);
+  });
 }
 
 PyObject* py_grad_input(PyObject*, PyObject* args) {
   PyObject* object;
   int set;
   if (!PyArg_ParseTuple(args, "Oi", &object, &set)) return nullptr;
-  return run(object, [set](const Job& job) { return grad_input(job, forward_of(set)); });
+  return run(object, [set](const Job& job) {
+    const Forward forward = forward_of(set, job.lanes);
+    return forward ? grad_input(job, forward) : static_cast<int32_t>(kBadTuning);
+  });
 }
 
 PyObject* py_grad_weight(PyObject*, PyObject* args) {
@@ -99,7 +103,10 @@ PyObject* py_grad_weight(PyObject*, PyObject* args) {
   unsigned long long address;
   if (!PyArg_ParseTuple(args, "OiK", &object, &set, &address)) return nullptr;
   auto* grad = reinterpret_cast<float*>(static_cast<uintptr_t>(address));
-  return run(object, [set, grad](const Job& job) { return grad_weight_of(set)(job, grad); });
+  return run(object, [set, grad](const Job& job) {
+    const GradWeight entry = grad_weight_of(set, job.lanes);
+    return entry ? entry(job, grad) : static_cast<int32_t>(kBadTuning);
+  });
 }
 
 PyObject* py_isa(PyObject*, PyObject*) { return PyLong_FromLong(isa()); }

@@ -127,34 +127,74 @@ static inline void transpose(const float* x, int64_t from_major, float* y, int64
     for (int64_t j = 0; j < columns; ++j) y[j * to_major + i] = x[i * from_major + j];
 }
 
-// Fills every input's planes. `gaps`: whether positions that no run covers must read as zero.
-static inline void pack(const Job& job, const Copy* copies, int n, bool gaps, int64_t input_stride, float* panel) {
+// count floats, the last vector overlapping the one before it instead of going float by float.
+template <int N>
+static ADVISOR_INLINE void copy_run(float* to, const float* from, int count) {
+  int i = 0;
+  for (; i + N <= count; i += N) simd::store<N>(to + i, simd::load<N>(from + i));
+  if (i == count) return;
+  if (i > 0) {
+    simd::store<N>(to + count - N, simd::load<N>(from + count - N));
+  } else if constexpr (N > 4) {
+    copy_run<N / 2>(to, from, count);
+  } else {
+    for (; i < count; ++i) to[i] = from[i];
+  }
+}
+
+template <int... I>
+static ADVISOR_INLINE simd::vec<sizeof...(I)> even_lanes(simd::vec<sizeof...(I)> a, simd::vec<sizeof...(I)> b,
+                                                         std::integer_sequence<int, I...>) {
+  return __builtin_shuffle(a, b, typename simd::Vec<sizeof...(I)>::ints{(2 * I)...});
+}
+
+// Every other float, as layers of stride 2 read their rows.
+template <int N>
+static ADVISOR_INLINE void copy_even(float* to, const float* from, int count) {
+  int i = 0;
+  // The last float of the second vector is not needed, and may lie behind the input.
+  for (; i + N < count; i += N)
+    simd::store<N>(to + i, even_lanes(simd::load<N>(from + 2 * i), simd::load<N>(from + 2 * i + N),
+                                      std::make_integer_sequence<int, N>{}));
+  for (; i < count; ++i) to[i] = from[2 * i];
+}
+
+// Where the runs leave gaps: everything that must read as zero. Runs ascend; returns how many gaps there are.
+static inline int gaps_between(const Copy* copies, int n, int64_t size, Copy* out) {
+  int found = 0, at = 0;
+  for (int i = 0; i <= n; ++i) {
+    const int next = i < n ? copies[i].target : static_cast<int>(size);
+    if (next > at) out[found++] = Copy{0, at, next - at};
+    if (i < n) at = copies[i].target + copies[i].count;
+  }
+  return found;
+}
+
+// Fills every input's planes; `copies` has room for n + 1 more behind the runs.
+static inline void pack(const Job& job, Copy* copies, int n, int64_t input_stride, float* panel) {
   const int64_t step = job.stride_w * job.x_col;
-  if (job.x_channel == 1 && step > 1) {
-    if (gaps) std::memset(panel, 0, sizeof(float) * input_stride * job.in_channels);
+  Copy* gaps = copies + n;
+  const int gap_count = gaps_between(copies, n, input_stride, gaps);
+  if (job.x_channel == 1 && step > 1)
     for (int i = 0; i < n; ++i)
       transpose(job.x + copies[i].source, step, panel + copies[i].target, input_stride, copies[i].count,
                 job.in_channels);
-    return;
-  }
   for (int64_t channel = 0; channel < job.in_channels; ++channel) {
     const float* x = job.x + channel * job.x_channel;
     float* plane = panel + channel * input_stride;
-    if (gaps) std::memset(plane, 0, sizeof(float) * input_stride);
+    for (int i = 0; i < gap_count; ++i) {
+      float* to = plane + gaps[i].target;
+      for (int j = 0; j < gaps[i].count; ++j) to[j] = 0.0f;
+    }
+    if (job.x_channel == 1 && step > 1) continue;
     for (int i = 0; i < n; ++i) {
       const float* from = x + copies[i].source;
       float* to = plane + copies[i].target;
       const int count = copies[i].count;
-      if (step == 1) {
-        int j = 0;
-        for (; j + ADVISOR_LANES <= count; j += ADVISOR_LANES)
-          simd::store<ADVISOR_LANES>(to + j, simd::load<ADVISOR_LANES>(from + j));
-        for (; j < count; ++j) to[j] = from[j];
-      } else if (step == 2) {
-        for (int j = 0; j < count; ++j) to[j] = from[2 * j];
-      } else {
+      if (step == 1) copy_run<ADVISOR_LANES>(to, from, count);
+      else if (step == 2) copy_even<ADVISOR_LANES>(to, from, count);
+      else
         for (int j = 0; j < count; ++j) to[j] = from[j * step];
-      }
     }
   }
 }

@@ -100,6 +100,7 @@ int32_t grad_input(const Job& job, int32_t (*forward)(const Job&)) try {
       phase.step_h = static_cast<int32_t>(down.step);
       phase.step_w = static_cast<int32_t>(across.step);
       phase.stride_h = phase.stride_w = 1;
+      phase.kept = rows * block;
       phase.block = 1;
       phase.blocks = static_cast<int32_t>(job.in_channels);
       phase.weight = weight.data();
