@@ -77,16 +77,7 @@ def compile_flags(source: Path, x86: bool = X86) -> list[str]:
     machine = [*(["-DADVISOR_X86"] if x86 else []), *SETS.get(instruction_set(source), [])]
     apple = shlex.split(os.environ.get("ARCHFLAGS", "")) if sys.platform == "darwin" else []
     python = sysconfig.get_paths()["include"]
-    return [
-        *FLAGS,
-        *QUIET,
-        *machine,
-        *SETS.get(instruction_set(source), []),
-        *apple,
-        *added,
-        f"-I{SOURCES}",
-        f"-I{python}",
-    ]
+    return [*FLAGS, *QUIET, *machine, *apple, *added, f"-I{SOURCES}", f"-I{python}"]
 
 
 def call(command: list[str]) -> str:
