@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.document import execution_document
-from advisor.errors import ProfileError
+from advisor.errors import KernelError, ProfileError
 
 if TYPE_CHECKING:
     from advisor.devices.journal import Journal
@@ -74,8 +74,8 @@ def _time(session: Session, task: Task, seconds: float) -> dict[str, Any]:
     try:
         # Every dense layer is in the sum that the rest of the network is reckoned from, so it gets twice the time.
         return execution | session.execution(task.execution, seconds * (2 if task.dense else 1))
-    except RuntimeError as error:
-        # Too little memory, or a shape that this device's library refuses.
+    except (RuntimeError, KernelError) as error:
+        # Too little memory, or a shape that this device's library or kernels refuse.
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         if task.dense:
             raise ProfileError(f"{task.execution.key} does not run on this device: {reason}") from error

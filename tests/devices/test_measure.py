@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from advisor.devices.choice import fastest
 from advisor.devices.compose import predict_latency
 from advisor.devices.measure import measure
 from advisor.devices.profile import Profile, load_profile
 from advisor.devices.session import Session
-from advisor.errors import AdvisorError, DeviceError, ProfileError
+from advisor.errors import AdvisorError, DeviceError, KernelError, ProfileError
 from advisor.network import Network
 from advisor.patterns.option import DENSE, Option
+from advisor.runtime.execution import Execution
 from advisor.trace import analyze
 from tests.devices.synthetic import all_executions, profile_of, widths
 
@@ -49,6 +51,27 @@ def test_both_methods_of_an_option_are_measured_and_the_kernels_recorded(digits:
     assert profile.settings.kernels == "test 1"
     assert load_profile(tmp_path / "p.json") == profile
     assert profile.warnings() == ()
+
+
+@pytest.mark.usefixtures("with_kernels")
+@pytest.mark.parametrize("error", [RuntimeError("no memory"), KernelError("no such tile")])
+def test_work_that_does_not_run_here_is_left_to_prediction_and_said(
+    digits: Network, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    execution = Session.execution
+
+    def refuses(self: Session, wanted: Execution, seconds: float) -> dict[str, float | int]:
+        if wanted.method == "direct":
+            raise error
+        return execution(self, wanted, seconds)
+
+    monkeypatch.setattr(Session, "execution", refuses)
+    options = {"features.8": (DENSE, Option(pattern="channel", density=0.25))}
+    profile = tiny(digits, options=options)
+    assert profile.methods == {"dense"}
+    assert len(profile.unmeasured) == 1
+    assert any("did not run here" in note and str(error) in note for note in profile.notes)
+    assert fastest(digits.layer("features.8"), options["features.8"][1], profile) == "dense"
 
 
 def test_a_run_with_other_kernels_does_not_go_on(
