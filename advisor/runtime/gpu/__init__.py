@@ -4,6 +4,10 @@ The functions take and give what `advisor.runtime.native` does, for tensors on a
 bfloat16, accumulating in float32. Blocks of 16 outputs and more fill the tiles of the tensor cores. Narrower blocks are
 filled up to 16 with lanes that compute nothing: right, but a block of 4 does 4 times and one of 1 (`channel`) 16 times
 the work it needs; measure before you choose them.
+
+The first call for a geometry tries a handful of tiles, each compiled first: seconds per layer, kept on disk by Triton
+where its version can. ADVISOR_TRITON_TUNING=0 takes one tile untried instead. Call once before you capture a CUDA
+graph.
 """
 
 from __future__ import annotations
@@ -17,8 +21,8 @@ from advisor.errors import KernelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Compute capability from which Triton 3 compiles for a device: Turing. The tests compile for 8.0 and 9.0.
-_OLDEST = (7, 5)
+# Compute capability: the tests compile for 8.0 and 9.0; older devices have no bfloat16 and no asynchronous copies.
+_OLDEST = (8, 0)
 # Which GPUs these kernels have been timed on; names go in with the table that `benchmarks/gpu.py` printed there.
 MEASURED_ON: tuple[str, ...] = ()
 
@@ -53,7 +57,7 @@ def why_not() -> str:
         return "this is an AMD GPU; the kernels are written and compiled for NVIDIA ones alone"
     have = torch.cuda.get_device_capability()
     if have < _OLDEST:
-        return f"{torch.cuda.get_device_name()} has compute capability {have[0]}.{have[1]}; 7.5 or newer is needed"
+        return f"{torch.cuda.get_device_name()} has compute capability {have[0]}.{have[1]}; 8.0 or newer is needed"
     return ""
 
 

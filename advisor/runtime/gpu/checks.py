@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import MutableMapping, Sequence
 
 import torch
@@ -16,7 +17,7 @@ TYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Pixels are counted in 32 bits, and the last tile may reach past them.
 MOST_PIXELS = 2**31 - 2**12
 # Lists seen before, by identity, with what they were checked against. A check copies them from the device and waits.
-_seen: MutableMapping[Tensor, tuple[int, ...]] = WeakIdKeyDictionary()
+_seen: MutableMapping[Tensor, tuple[weakref.ref[Tensor], int, int, int]] = WeakIdKeyDictionary()
 
 
 def check(what: str, found: bool, got: object, expected: object) -> None:
@@ -56,7 +57,7 @@ def check_lists(
     rows, blocks = int(weight_shape[0]), indptr.shape[0] - 1
     check("the number of blocks", blocks >= 1, blocks, "at least 1")
     check("the length of inputs", inputs.shape[0] == rows, inputs.shape[0], f"{rows}, one for each row of the weight")
-    stamp = (inputs._version, indptr._version, id(indptr), channels)
+    stamp = (weakref.ref(indptr), _version(inputs), _version(indptr), channels)
     if _seen.get(inputs) != stamp and not (device.type == "cuda" and torch.cuda.is_current_stream_capturing()):
         bounds, chosen = indptr.cpu(), inputs.cpu()
         rising = bool((bounds.diff() >= 0).all()) and int(bounds[0]) == 0 and int(bounds[-1]) == rows
@@ -66,6 +67,10 @@ def check_lists(
             check("the range of inputs", low >= 0 and high < channels, f"{low} to {high}", f"0 to {channels - 1}")
         _seen[inputs] = stamp
     return blocks
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version  # an inference tensor counts no writes
 
 
 def output_size(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:

@@ -67,7 +67,7 @@ def run_forward(
         x, y, residual = _flat(x, y, residual)
     count = y.shape[0] * y.shape[2] * y.shape[3]
     check("the number of output pixels", count <= MOST_PIXELS, count, f"at most {MOST_PIXELS}; split the batch")
-    bn = _slice(block, x, products)
+    bn = _slice("forward", block, x, products)
     slices = blocks * -(-block // bn)
     with _on(x):
         tuning.forward[_grid(lambda m: (-(-count // m["BM"]) * slices,))](
@@ -183,7 +183,7 @@ def _add_inputs(
             OUT_LAST=not by_row and is_last(out),
             WIDE=_is_wide(grad, weight, out),
             PRECISION=products,
-            BN=_slice(block, grad, products),
+            BN=_slice("grad_input", block, grad, products),
         )
 
 
@@ -203,7 +203,7 @@ def grad_weight(
     check("the number of output pixels", count <= MOST_PIXELS, count, f"at most {MOST_PIXELS}; split the batch")
     if not (count and rows):
         return x.new_zeros(weight_shape)
-    bn = _slice(block, x, products)
+    bn = _slice("grad_weight", block, x, products)
     slices = blocks * -(-block // bn)
     row_splits = min(-(-max(rows // blocks, 1) // 32), 65535 // (kh * kw) or 1)
     check("the number of taps", kh * kw * row_splits <= 65535, kh * kw, "at most 65535")
@@ -240,8 +240,8 @@ def grad_weight(
     return out[0] if shares == 1 else out.sum(0).to(x.dtype)
 
 
-def _slice(block: int, values: Tensor, products: str) -> int:
-    return tuning.slice_of(block, exact=products == "ieee" and values.dtype == torch.float32)
+def _slice(kernel: str, block: int, values: Tensor, products: str) -> int:
+    return tuning.slice_of(kernel, block, exact=products == "ieee" and values.dtype == torch.float32)
 
 
 def _walk(conv: Geometry) -> dict[str, int]:

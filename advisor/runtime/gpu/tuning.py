@@ -8,6 +8,7 @@ version can (`cache_results`), under TRITON_CACHE_DIR.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ FORWARD: tuple[Tile, ...] = (
     (64, 64, 4, 3),
     (128, 16, 4, 4),
     (128, 32, 4, 3),
-    (128, 64, 4, 2),
+    (128, 64, 8, 2),
     (128, 32, 8, 3),
     (256, 32, 8, 3),
 )
@@ -58,12 +59,13 @@ def configs(tiles: Sequence[Tile]) -> list[Any]:
     return [triton.Config({"BM": m, "BK": k}, num_warps=warps, num_stages=stages) for m, k, warps, stages in tiles]
 
 
-def slice_of(block: int, *, exact: bool) -> int:
-    """BN: outputs of a block that one program takes, a power of two from 16 to 128; to 64 without tensor cores.
+def slice_of(kernel: str, block: int, *, exact: bool) -> int:
+    """BN: outputs of a block that a program takes at once, a power of two from 16.
 
-    The widest that leaves at most a third of its lanes idle, or else the one that leaves the fewest.
+    The widest that leaves at most a third of its lanes idle, or else the one that leaves the fewest. `grad_input` sums
+    over them and takes 32 at most; the others hold a sum for each and take 128, or 64 without tensor cores (exact).
     """
-    widest = 64 if exact else 128
+    widest = 32 if kernel == "grad_input" else 64 if exact else 128
     padded = {size: -(-block // size) * size for size in (128, 64, 32, 16) if size <= widest}
     return next(
         (size for size, lanes in padded.items() if 3 * lanes <= 4 * block), min(padded, key=lambda s: padded[s])
@@ -93,6 +95,8 @@ def _fitting(kernel: str) -> Callable[..., list[Any]]:
         limits = {"exact": exact, "pixels": 1 << named["pixel_bucket"], "rows": 1 << named["row_bucket"]}
         tiles = [(c.kwargs["BM"], c.kwargs["BK"], c.num_warps, c.num_stages) for c in found]
         kept = [c for c, tile in zip(found, tiles, strict=True) if fits(kernel, tile, given["BN"], **limits)]
+        if os.environ.get("ADVISOR_TRITON_TUNING") == "0":
+            return [c for c in kept if c.kwargs["BM"] == 64][:1] or kept[:1] or found[:1]
         return kept or found[:1]
 
     return prune

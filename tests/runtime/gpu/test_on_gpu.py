@@ -18,7 +18,8 @@ LARGE = Case(images=3, channels=70, kept=(33, 70, 5), size=(29, 31), kernel=(3, 
 
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """float32 without tf32, whatever torch allows."""
+    """float32 without tf32, whatever torch allows; one tile, since to try them takes seconds for every case."""
+    monkeypatch.setenv("ADVISOR_TRITON_TUNING", "0")
     monkeypatch.setattr("advisor.runtime.gpu.launch.precision", lambda *_: "ieee")
 
 
@@ -44,8 +45,10 @@ def test_linears(name: str, dtype: torch.dtype) -> None:
     check_linear(LINEARS[name], "cuda", dtype)
 
 
-def test_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tf32_and_the_trial_of_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the trial launches add to a gradient must not stay in it."""
     monkeypatch.setattr("advisor.runtime.gpu.launch.precision", lambda *_: "tf32")
+    check_conv(LARGE, "cuda", torch.float32, TF32)
     check_conv(LARGE, "cuda", torch.float32, TF32)
 
 
@@ -63,7 +66,7 @@ def test_every_tile(block: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPa
         ("grad_weight", tuning.GRAD_WEIGHT),
     ):
         for tile in tiles:
-            if tuning.fits(name, tile, tuning.slice_of(block, exact=exact), exact=exact):
+            if tuning.fits(name, tile, tuning.slice_of(name, block, exact=exact), exact=exact):
                 monkeypatch.setattr(tuning, name, tuning.fixed(getattr(kernels, name), tile))
                 check_conv(Case(**{**vars(LARGE), "block": block}), "cuda", dtype)
 

@@ -128,8 +128,9 @@ def test_slices_leave_few_lanes_idle() -> None:
     from advisor.runtime.gpu.tuning import slice_of
 
     widths = {1: 16, 16: 16, 17: 32, 24: 32, 48: 64, 64: 64, 100: 128, 128: 128, 144: 64, 256: 128}
-    assert {block: slice_of(block, exact=False) for block in widths} == widths
-    assert slice_of(128, exact=True) == 64
+    assert {block: slice_of("forward", block, exact=False) for block in widths} == widths
+    assert slice_of("forward", 128, exact=True) == 64
+    assert [slice_of("grad_input", block, exact=False) for block in (16, 24, 48, 128)] == [16, 32, 32, 32]
 
 
 def halved(outputs: int = 32, inputs: int = 64) -> nn.Linear:
