@@ -21,6 +21,8 @@ from advisor.devices.subject import (
     try_once,
 )
 from advisor.devices.timing import Clock, Sample, clock_for, time_interleaved, waited_share
+from advisor.errors import KernelError
+from advisor.runtime.sparse import Sparse
 
 if TYPE_CHECKING:
     from advisor.network import Network
@@ -86,7 +88,10 @@ class Session:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             module, inputs = execution.build()
-        return layer_call(module.to(self._device), inputs.to(self._device), training=self._training)
+        module = module.to(self._device)
+        if isinstance(module, Sparse) and (runs := module.runs_by()) != execution.method:
+            raise KernelError(f"it would run by {runs!r} here")
+        return layer_call(module, inputs.to(self._device), training=self._training)
 
     def execution(self, execution: Execution, seconds: float) -> dict[str, float | int]:
         """Times one execution beside the reference, for about `seconds` or until its median is known to ± 2 %."""

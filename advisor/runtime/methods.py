@@ -67,14 +67,19 @@ def ways(layer: Layer, option: Option, *, training: bool = False, device: str = 
         return ("dense",)
     found: list[Method] = []
     if stands_alone(layer):
-        connections = option.pattern in ("channel", "group")  # the same at all taps
-        flat = option.pattern in _PER_TAP and prod(layer.kernel) == 1
-        on_cpu = device.partition(":")[0] == "cpu"
-        if layer.kind != "conv3d" and ((connections or flat) if on_cpu else option.pattern == "group"):
+        if layer.kind != "conv3d" and _has_kernel(layer, option, device):
             found.append("direct")
         if option.pattern == "group":
             found.append("gather")
     return (*found, "packed" if training else "dense")
+
+
+def _has_kernel(layer: Layer, option: Option, device: str) -> bool:
+    if device.partition(":")[0] != "cpu":
+        # Triton's kernels fill narrower blocks up to that many outputs: more work than the dense layer's.
+        return option.pattern == "group" and int(option.parameters["block"]) >= GATHER_BLOCK
+    connections = option.pattern in ("channel", "group")  # the same at all taps
+    return connections or (option.pattern in _PER_TAP and prod(layer.kernel) == 1)
 
 
 def methods_of(

@@ -17,6 +17,7 @@ from advisor.devices.session import Session
 from advisor.errors import AdvisorError, DeviceError, KernelError, ProfileError
 from advisor.network import Network
 from advisor.patterns.option import DENSE, Option
+from advisor.runtime import native
 from advisor.runtime.execution import Execution
 from advisor.trace import analyze
 from tests.devices.synthetic import all_executions, profile_of, widths
@@ -42,6 +43,7 @@ def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Session, "whole", lambda self, seconds: whole(self, 0.05))
 
 
+@pytest.mark.skipif(not native.available(), reason=native.why_not())
 @pytest.mark.usefixtures("with_kernels")
 def test_both_methods_of_an_option_are_measured_and_the_kernels_recorded(digits: Network, tmp_path: Path) -> None:
     options = {"features.8": (DENSE, Option(pattern="channel", density=0.25))}
@@ -51,6 +53,15 @@ def test_both_methods_of_an_option_are_measured_and_the_kernels_recorded(digits:
     assert profile.settings.kernels == "test 1"
     assert load_profile(tmp_path / "p.json") == profile
     assert profile.warnings() == ()
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_no_time_is_taken_of_a_method_that_does_not_run(digits: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("advisor.runtime.sparse_layer.has_kernels", lambda device: False)
+    options = {"features.8": (DENSE, Option(pattern="channel", density=0.25))}
+    profile = tiny(digits, options=options)
+    assert profile.methods == {"dense"}
+    assert any("did not run here" in note and "it would run by 'dense' here" in note for note in profile.notes)
 
 
 @pytest.mark.usefixtures("with_kernels")

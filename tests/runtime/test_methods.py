@@ -74,6 +74,8 @@ def test_kernels_take_the_place_of_gathering_on_the_cpu_and_stand_beside_it_on_a
     assert methods_of(NINE, channel, have=False) == ("dense",)
     assert methods_of(NINE, group, device="cuda:1", have=True) == ("direct", "gather", "dense")
     assert methods_of(NINE, channel, device="cuda", have=True) == ("dense",)
+    small = Option(pattern="group", density=0.25, parameters={"block": 8})
+    assert methods_of(NINE, small, device="cuda", have=True) == ("gather", "dense"), "half of a tile would be empty"
 
 
 def test_without_a_profile_the_density_and_the_block_decide() -> None:
