@@ -148,6 +148,11 @@ static int32_t grad_weight_with(const Job& job, float* grad) {
   const bool planes = job.layout == kShifted && job.kernel == kList;
   if (job.vectors < 1 || job.taps_h * job.taps_w > kMaxTaps || !(planes || job.layout == kColumns)) return kBadTuning;
   if (job.blocks == 0) return kOk;
+  if (job.images * job.out_h * job.out_w == 0) {  // no position to plan bands for
+    const int64_t rows = job.indptr[job.blocks];
+    std::memset(grad, 0, sizeof(float) * rows * job.taps_h * job.taps_w * job.block);
+    return kOk;
+  }
   GradWeight<N> work(job, grad);
   work.run();
   return work.status;
