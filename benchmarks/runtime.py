@@ -1,8 +1,9 @@
 """Sparse layers beside dense ones, timed in one run: the tables of benchmarks/README.md.
 
-    python benchmarks/runtime.py --quick                                     # a look, about a minute
+    python benchmarks/runtime.py --quick                                     # a look, some minutes
     python benchmarks/runtime.py --section layers --batches 1,8 --threads 1,2
     python benchmarks/runtime.py --section layers --networks torchvision:resnet50 --layers --only 3x3/2
+    python benchmarks/runtime.py --section network|training|linear
 
 A ratio is dense time over sparse time, both medians of the same interleaved run: what the machine did meanwhile fell
 on both. "Best dense" is, layer by layer, the fastest of eager, channels-last, and both with the weights packed by
@@ -17,19 +18,20 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
-from speed import layers, tables
+from speed import layers, linears, networks, tables, training
 from speed.clock import peak_gflops
 from speed.contenders import Kind
 
 from advisor.runtime import native
 from advisor.runtime.native.tuner import cpu
 
-NETWORKS = "torchvision:resnet50,torchvision:vgg16,torchvision:inception_v3,torchvision:mobilenet_v2"
-DENSITIES = "0.5,0.25,0.125,0.0625"
 Report = dict[str, object]
 
 
@@ -61,33 +63,145 @@ def section_layers(arguments: argparse.Namespace, peaks: dict[int, float]) -> Re
     return {"sums": rows, "means": means, "layers": detail}
 
 
-SECTIONS: dict[str, Callable[[argparse.Namespace, dict[int, float]], Report]] = {"layers": section_layers}
+def section_network(arguments: argparse.Namespace, peaks: dict[int, float]) -> Report:
+    """Whole networks applied for inference, against eager, folded, channels-last and compiled."""
+    measured = networks.measure(
+        arguments.networks,
+        kinds=arguments.patterns,
+        densities=arguments.densities,
+        batches=arguments.batches,
+        threads=arguments.threads,
+        repeats=arguments.repeats,
+        compiled=arguments.compile,
+    )
+    rows = tables.with_share(list(measured), peaks)
+    _show(
+        arguments, "whole networks, ends dense; weights: bytes of the sparse layers' weights and lists over dense", rows
+    )
+    return {"rows": rows}
 
 
-def _words(text: str) -> list[str]:
-    return [word for word in text.split(",") if word]
+def section_training(arguments: argparse.Namespace, peaks: dict[int, float]) -> Report:
+    """Forward and both gradients of the networks' layers."""
+    found: list[dict[str, object]] = []
+    for batch in arguments.batches:
+        for threads in arguments.threads:
+            measured = training.measure(
+                arguments.networks,
+                kinds=arguments.patterns,
+                densities=arguments.densities,
+                batch=batch,
+                threads=threads,
+                repeats=arguments.repeats,
+                only=arguments.only,
+                stride=4 if arguments.quick else 1,
+            )
+            found += measured
+    rows = tables.with_share(training.sums(found), peaks)
+    if arguments.layers:
+        flat = [{**r, "how": how, "ms": ms} for r in found for how, ms in dict(r["ms"]).items()]  # type: ignore[call-overload]
+        _show(arguments, "training step by layer", flat)
+    _show(arguments, "training step, sums over layers; best: of eager and channels-last", rows)
+    return {"sums": rows, "layers": found}
+
+
+def section_linear(arguments: argparse.Namespace, peaks: dict[int, float]) -> Report:
+    """Linear layers of the networks."""
+    measured = linears.measure(
+        arguments.networks,
+        kinds=arguments.patterns,
+        densities=arguments.densities,
+        batches=arguments.batches,
+        threads=arguments.threads,
+        repeats=arguments.repeats,
+        only=arguments.only,
+    )
+    rows = tables.with_share(list(measured), peaks)
+    _show(arguments, "linear layers, and how many vectors they take at a time", rows)
+    return {"rows": rows}
+
+
+def _show(arguments: argparse.Namespace, title: str, rows: Sequence[dict[str, object]]) -> None:
+    if not arguments.json:
+        print(f"\n{title}\n\n{tables.table(rows) if rows else 'nothing to time'}")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Its code, and what it times where the command does not say."""
+
+    run: Callable[[argparse.Namespace, dict[int, float]], Report]
+    networks: str
+    patterns: str = "group16,group4,channel"
+    densities: str = "0.5,0.25,0.125,0.0625"
+    batches: str = "1"
+
+
+FOUR = "torchvision:resnet50,torchvision:vgg16,torchvision:inception_v3,torchvision:mobilenet_v2"
+ENDS = "torchvision:resnet50,torchvision:vgg16/features,torchvision:inception_v3"
+SECTIONS = {
+    "layers": Section(section_layers, FOUR),
+    "network": Section(section_network, ENDS, densities="0.25", patterns="group16,channel"),
+    "training": Section(
+        section_training,
+        "torchvision:resnet50,torchvision:vgg16",
+        patterns="group4,group8,group16,channel",
+        densities="0.25",
+        batches="8",
+    ),
+    "linear": Section(section_linear, "torchvision:vit_b_16,torchvision:vgg16", patterns="group16,channel"),
+}
+
+
+@contextmanager
+def _own_cache(wanted: bool) -> Iterator[None]:
+    """What the kernels' tuner finds goes to a file of this run, where `wanted`."""
+    if not wanted:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ADVISOR_TUNING_CACHE"] = f"{folder}/tuning.jsonl"
+        yield
+    del os.environ["ADVISOR_TUNING_CACHE"]
+
+
+LISTS: dict[str, Callable[[str], object]] = {
+    "networks": str,
+    "patterns": Kind.of,
+    "densities": float,
+    "batches": int,
+    "threads": int,
+}
 
 
 def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--section", type=_words, default=["layers"], help=f"of {', '.join(SECTIONS)}; several by commas")
-    add("--networks", type=_words, default=_words(NETWORKS), help="by commas, as `advisor` names them")
-    add("--patterns", type=lambda t: [Kind.of(w) for w in _words(t)], default="group16,group4,channel")
-    add("--densities", type=lambda t: [float(w) for w in _words(t)], default=DENSITIES)
-    add("--batches", type=lambda t: [int(w) for w in _words(t)], default="1")
-    add("--threads", type=lambda t: [int(w) for w in _words(t)], default="1")
+    add("--section", choices=tuple(SECTIONS), default="layers")
+    add("--networks", help="by commas, as `advisor` names them; each section has its own")
+    add("--patterns", help="channel, and group with its outputs per block: group16,group4,channel")
+    add("--densities", help="as in 0.5,0.25")
+    add("--batches", help="as in 1,8")
+    add("--threads", default="1", help="as in 1,2")
     add("--repeats", type=int, default=5, help="of each contender; the median counts")
     add("--only", default="", metavar="TEXT", help="layers whose label holds this, as in '3x3/2' or '@7x7'")
     add("--layers", action="store_true", help="a row for each layer, too")
     add("--compile", action="store_true", help="torch.compile as a rival (seconds to compile each layer)")
     add("--quick", action="store_true", help="a quarter of the layers, one density, fewer repeats")
+    add("--tune-anew", action="store_true", help="measure every tiling in this run, whatever the cache holds")
     add("--json", action="store_true", help="one JSON document instead of tables")
     arguments = parser.parse_args(words)
-    if unknown := [s for s in arguments.section if s not in SECTIONS]:
-        parser.error(f"section {unknown[0]!r}; expected {', '.join(SECTIONS)}")
+    section = SECTIONS[arguments.section]
+    for name, kind in LISTS.items():
+        text = getattr(arguments, name)
+        try:
+            values = [kind(word) for word in (getattr(section, name) if text is None else text).split(",") if word]
+        except ValueError as error:
+            parser.error(f"--{name} {text}: {error}")
+        setattr(arguments, name, values)
     if arguments.quick:
-        arguments.densities, arguments.repeats = arguments.densities[1:2] or arguments.densities, 3
+        middle = len(arguments.densities) // 3
+        arguments.densities, arguments.repeats = arguments.densities[middle : middle + 1], 3
     return arguments
 
 
@@ -112,9 +226,8 @@ def main(words: Sequence[str] | None = None) -> int:
     }
     if not arguments.json:
         print(" ".join(f"{key}={value}" for key, value in machine.items()))
-    report: Report = {"machine": machine}
-    for name in arguments.section:
-        report[name] = SECTIONS[name](arguments, peaks)
+    with _own_cache(arguments.tune_anew):
+        report = {"machine": machine, arguments.section: SECTIONS[arguments.section].run(arguments, peaks)}
     seconds = time.perf_counter() - began
     if arguments.json:
         print(json.dumps({**report, "seconds": seconds}, indent=1))

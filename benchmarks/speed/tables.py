@@ -15,6 +15,7 @@ COLUMNS = {
     "batch": ("batch", ""),
     "threads": ("threads", ""),
     "layer": ("layer", ""),
+    "kernel": ("kernel", ""),
     "count": ("times", ""),
     "pattern": ("pattern", ""),
     "density": ("d", "g"),
@@ -32,6 +33,8 @@ COLUMNS = {
     "slower": ("slower", ""),
     "layers": ("of layers", ""),
     "networks": ("networks", ""),
+    "memory": ("weights", ".1%"),
+    "error": ("rel. error", ".1g"),
 }
 
 
@@ -39,7 +42,7 @@ def table(rows: Sequence[Row]) -> str:
     """Columns that any row has, in the order of COLUMNS."""
     names = [name for name in COLUMNS if any(name in row for row in rows)]
     lines = [[_text(row.get(name), COLUMNS[name][1]) for name in names] for row in rows]
-    sides = ["right" if isinstance(rows[-1].get(name), int | float) else "left" for name in names]
+    sides = ["right" if any(isinstance(row.get(name), int | float) for row in rows) else "left" for name in names]
     return tabulate(lines, [COLUMNS[name][0] for name in names], "pipe", disable_numparse=True, colalign=sides)
 
 
@@ -64,7 +67,7 @@ def with_share(rows: Sequence[dict[str, object]], peaks: Mapping[int, float]) ->
 
 
 def _same(row: Row) -> tuple[object, ...]:
-    return tuple(row.get(key) for key in ("network", "batch", "layer", "pattern", "density", "how"))
+    return tuple(row.get(key) for key in ("network", "batch", "layer", "kernel", "pattern", "density", "how"))
 
 
 def layer_rows(cells: Sequence[Cell]) -> list[list[str]]:
