@@ -12,9 +12,10 @@ from torch import nn
 from advisor.errors import PlanError
 from advisor.plans.again import check_zeros, dense_again, is_applied, plain_where
 from advisor.plans.kept import narrowed, with_kept
-from advisor.plans.match import check_is_module, check_model, network_for
+from advisor.plans.match import check_is_module, check_model, network_for, sample_inputs
 from advisor.plans.thin import Notes, Parts, in_lines, thin_out
 from advisor.runtime.fold import fold, has_norms
+from advisor.runtime.fuse import fuse, is_fused
 from advisor.runtime.methods import Method
 from advisor.runtime.packed import unpack
 from advisor.runtime.sparse import Sparse
@@ -51,10 +52,12 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
     Args:
         model: on any device, in any floating type. Names, shapes and number of parameters must be the plan's. With
             for_inference also a module that this plan was applied to, and that has been trained since.
-        for_inference: evaluation mode, batch norms folded into the layers before them, masked weights baked into
-            plain dense ones; it is meant to run, not to train.
+        for_inference: evaluation mode, batch norms folded into the layers before them, activations and residual
+            additions into the sparse ones, masked weights baked into plain dense ones; it is meant to run, not to
+            train.
         example_inputs: for networks that take other than float inputs, or other shapes than the plan was made with;
-            needed only where the module has to be analysed again (width, for_inference).
+            needed only where the module has to be analysed again (width, for_inference), or tried (for_inference: what
+            is fused is tried on them).
 
     Raises:
         PlanError: no module, or the plan belongs to another network; the first difference is named.
@@ -64,6 +67,11 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
     if again and not for_inference:
         raise PlanError(
             f"plan for {plan.model!r}: the module is under a plan already; pass the dense one, or for_inference=True"
+        )
+    if again and is_fused(model):
+        raise PlanError(
+            f"plan for {plan.model!r}: the module was made for inference already, with activations fused into its "
+            "layers; pass the one that it was made from"
         )
     module = _copied(model)
     if again:
@@ -93,6 +101,7 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
         unpack(module)
         module = plain_where(module, lambda layer: layer.runs_by() == "dense")
         module = fold(module, network) if network is not None else module.eval()
+        module = fuse(module, sample_inputs(plan, module, network, example_inputs))
         methods = {name: "dense" if method == "packed" else method for name, method in methods.items()}
     return Applied(module=module, methods=methods, notes=in_lines(notes))
 

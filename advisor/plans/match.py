@@ -101,6 +101,30 @@ def network_for(plan: Plan, model: nn.Module, example_inputs: Any = None) -> Net
     return network
 
 
+def sample_inputs(plan: Plan, model: nn.Module, network: Network | None, example_inputs: Any = None) -> tuple[Any, ...]:
+    """Positional arguments to run `model` on: those given, or random numbers in the shapes of the analysis."""
+    from torch.utils._pytree import tree_map
+
+    from advisor.trace import as_inputs
+
+    if example_inputs is not None:
+        return as_inputs(example_inputs, model)
+    network = network or plan.network
+    known = network.example_inputs if network is not None else None
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    generator = torch.Generator().manual_seed(0)
+
+    def filled(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        if not value.is_floating_point():
+            return value.to(like.device)
+        return torch.randn(value.shape, generator=generator).to(like.device, like.dtype)
+
+    inputs: tuple[Any, ...] = tree_map(filled, known or _zeros(plan, model))
+    return inputs
+
+
 def _same_structure(model: nn.Module, other: nn.Module) -> bool:
     """Same modules under the same names with the same settings, as far as they print them, and the same shapes."""
     return model is other or (list(_shapes(model)) == list(_shapes(other)) and repr(model) == repr(other))

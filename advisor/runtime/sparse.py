@@ -67,24 +67,31 @@ class SparseConv(Sparse):
         else:
             self._geometry = (self.stride, self._around, self.dilation)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """activation(conv(x) + bias + residual); `residual` as the output."""
+    def forward(self, x: Tensor, residual: Tensor | None = None, activation: str | None = None) -> Tensor:
+        """activation(conv(x) + bias + residual).
+
+        Args:
+            x: B C *spatial, or C *spatial.
+            residual: as the output.
+            activation: for this call; the layer's own otherwise.
+        """
+        activation = activation or self.activation
         if x.dim() == len(self.kernel_size) + 1:
             added = None if residual is None else residual.unsqueeze(0)
-            return self.forward(x.unsqueeze(0), added).squeeze(0)
+            return self.forward(x.unsqueeze(0), added, activation).squeeze(0)
         if self._pads:
             x = F.pad(x, self._pads, mode="constant" if self.padding_mode == "zeros" else self.padding_mode)
         method = self.runs_by(x)
         if method == "direct":
-            return self._direct(x, residual)
+            return self._direct(x, residual, activation)
         at = (self.stride, self._around, self.dilation)
         if method == "gather":
             out = reference.gather_conv(x, self.weight, self.blocks, self.inputs, self.bias, *at)
         else:
             out = reference.dense_conv(x, self.weight, self.indptr, self.inputs, self.bias, *at, self.groups)
-        return reference.finish(out, residual, self.activation)
+        return reference.finish(out, residual, activation)
 
-    def _direct(self, x: Tensor, residual: Tensor | None) -> Tensor:
+    def _direct(self, x: Tensor, residual: Tensor | None, activation: str) -> Tensor:
         weight, bias = self.weight, self.bias
         # A line of pixels is an image one pixel high.
         flat = len(self.kernel_size) == 1
@@ -96,9 +103,9 @@ class SparseConv(Sparse):
         out: Tensor
         if kernels is not None:
             at = geometry(*self._geometry)
-            out = kernels.conv_forward(x, kept, self.indptr, self.inputs, bias, residual, self.activation, at)
+            out = kernels.conv_forward(x, kept, self.indptr, self.inputs, bias, residual, activation, at)
         else:
-            out = sparse_conv2d(x, kept, self.indptr, self.inputs, bias, residual, *self._geometry, self.activation)
+            out = sparse_conv2d(x, kept, self.indptr, self.inputs, bias, residual, *self._geometry, activation)
         return out.squeeze(2) if flat else out
 
     def _has_kernels(self, x: Tensor) -> bool:
@@ -129,20 +136,21 @@ class SparseLinear(Sparse):
         self.in_features, self.out_features = dense.in_features, dense.out_features
         self._adopt(dense, connections, method)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """activation(x W + bias)."""
+    def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
+        """activation(x W + bias); `activation` for this call, the layer's own otherwise."""
+        activation = activation or self.activation
         rows, method = x.reshape(-1, self.in_features), self.runs_by(x)
         if method == "direct":
             rows = rows.to(self.weight.dtype)
             kernels = kernels_for(rows, self.weight) if _unwatched(rows, self.weight, self.bias) else None
             call: Any = sparse_linear if kernels is None else kernels.linear_forward
-            out: Tensor = call(rows, self.weight, self.indptr, self.inputs, self.bias, self.activation)
+            out: Tensor = call(rows, self.weight, self.indptr, self.inputs, self.bias, activation)
         elif method == "gather":
             out = reference.gather_linear(rows, self.weight, self.blocks, self.inputs, self.bias)
-            out = reference.finish(out, None, self.activation)
+            out = reference.finish(out, None, activation)
         else:
             out = reference.dense_linear(rows, self.weight, self.indptr, self.inputs, self.bias)
-            out = reference.finish(out, None, self.activation)
+            out = reference.finish(out, None, activation)
         return out.reshape(*x.shape[:-1], self.out_features)
 
     def to_dense(self) -> nn.Module:

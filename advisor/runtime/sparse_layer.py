@@ -55,7 +55,7 @@ class Sparse(nn.Module):
         self.weight = nn.Parameter(self._pick(weight.detach()), weight.requires_grad)
         self.register_parameter("bias", dense._parameters["bias"])
         self.training = dense.training
-        _copy_hooks(dense, self)
+        copy_hooks(dense, self)
 
     def chosen(self) -> dict[str, Tensor]:
         """What `indptr` and `inputs` must hold, on the CPU."""
@@ -93,7 +93,7 @@ class Sparse(nn.Module):
         dense.weight = nn.Parameter(self.dense_weight().detach(), self.weight.requires_grad)
         dense.register_parameter("bias", self.bias)
         dense.training = self.training
-        _copy_hooks(self, dense)
+        copy_hooks(self, dense)
         return dense
 
     def runs_by(self, x: Tensor | None = None) -> SparseMethod:
@@ -138,7 +138,8 @@ class Sparse(nn.Module):
         )
 
 
-def _copy_hooks(source: nn.Module, target: nn.Module) -> None:
+def copy_hooks(source: nn.Module, target: nn.Module) -> None:
+    """Lets the forward and backward hooks of `source` also run with `target`."""
     for side in ("forward", "backward"):
         for name in (
             f"_{side}_hooks",

@@ -473,3 +473,17 @@ def test_a_module_that_cannot_be_copied_is_refused() -> None:
     torch.manual_seed(0)
     with pytest.raises(PlanError, match=r"Stubborn cannot be copied \(no copies of me\)"):
         small_plan().apply(Stubborn().double())
+
+
+@NEEDS_KERNELS
+def test_for_inference_fuses_what_follows() -> None:
+    plan, model, x = small_plan(), small(dtype=torch.float32).eval(), X.float()
+    fast = plan.apply(model, for_inference=True)
+    assert fast.stem[0].activation == "relu"
+    assert isinstance(fast.stem[2], nn.Identity)
+    modules = dict(model.named_modules()) | {"": None}
+    assert set(dict(fast.named_modules())) == set(modules), "every name stays"
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), masked_copy(plan, model)(x), rtol=1e-4, atol=1e-5)
+    with pytest.raises(PlanError, match="made for inference already, with activations fused into its layers"):
+        plan.apply(fast, for_inference=True)
