@@ -1,4 +1,4 @@
-"""Launches: memory layouts, grids, and what a kernel is told. Everything was checked before it comes here."""
+"""Launches: grids, and what a kernel is told. Everything was checked before it comes here."""
 
 from __future__ import annotations
 
@@ -13,39 +13,13 @@ from torch import Tensor
 
 from advisor.runtime.gpu import Geometry, tuning
 from advisor.runtime.gpu.checks import MOST_PIXELS, check
+from advisor.runtime.gpu.layouts import empty, flat, is_last, is_wide
 
-_INT32 = 2**31 - 1
 _MOST_TILES = 2**31 - 1  # of a grid's first axis; the others take 65535
 _SCRATCH_BYTES = 256 * 2**20  # of the gradient to the input, where it must have the same bits each time
 _PARTIAL_BYTES = 64 * 2**20  # of all shares of the gradient to the weight
 _MOST_SHARES = 64
 _WAVES = 4  # programs per multiprocessor that a grid is cut into where it can be
-
-
-def precision(kind: str, dtype: torch.dtype = torch.float32) -> str:
-    """How values are multiplied. float32: as torch is told to for the dense layer ("conv" or "linear")."""
-    if dtype != torch.float32:
-        return "widened" if tuning.interpreted() else "ieee"
-    backend: Any = torch.backends.cudnn if kind == "conv" else torch.backends.cuda.matmul
-    modern: Any = torch.backends.cudnn.conv if kind == "conv" and hasattr(torch.backends.cudnn, "conv") else backend
-    if hasattr(modern, "fp32_precision"):  # torch 2.9; the older flag raises once the two kinds are mixed
-        return "tf32" if modern.fp32_precision == "tf32" else "ieee"
-    return "tf32" if backend.allow_tf32 else "ieee"
-
-
-def is_last(tensor: Tensor) -> bool:
-    """Whether the channels of (N, C, H, W) lie together: nearer to each other than neighbouring pixels are."""
-    pixels = [tensor.stride(axis) for axis in (0, 2, 3) if tensor.shape[axis] > 1]
-    return tensor.shape[1] > 1 and tensor.stride(1) < min(pixels, default=_INT32)
-
-
-def empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor, *, zero: bool = False) -> Tensor:
-    """Channels-last where `like`, or what it is a view of, is that and not contiguous as well."""
-    last = like.is_contiguous(memory_format=torch.channels_last) or (like.shape[1] > 1 and like.stride(1) == 1)
-    last = last and not like.is_contiguous()
-    layout = torch.channels_last if last else torch.contiguous_format
-    made = torch.empty(tuple(shape), dtype=dtype, device=like.device, memory_format=layout)
-    return made.zero_() if zero else made
 
 
 def run_forward(
@@ -64,7 +38,7 @@ def run_forward(
     rows, kh, kw, block = weight.shape
     blocks = indptr.shape[0] - 1
     if kh == kw == 1 and conv.stride == (1, 1) and conv.padding == (0, 0):
-        x, y, residual = _flat(x, y, residual)
+        x, y, residual = flat(x, y, residual)
     count = y.shape[0] * y.shape[2] * y.shape[3]
     check("the number of output pixels", count <= MOST_PIXELS, count, f"at most {MOST_PIXELS}; split the batch")
     bn = _slice("forward", block, x, products)
@@ -94,7 +68,7 @@ def run_forward(
             ACTIVATION=activation,
             X_LAST=is_last(x),
             Y_LAST=is_last(y),
-            WIDE=_is_wide(x, weight, y, residual),
+            WIDE=is_wide(x, weight, y, residual),
             PRECISION=products,
             BN=bn,
         )
@@ -181,7 +155,7 @@ def _add_inputs(
             BY_ROW=by_row,
             G_LAST=is_last(grad),
             OUT_LAST=not by_row and is_last(out),
-            WIDE=_is_wide(grad, weight, out),
+            WIDE=is_wide(grad, weight, out),
             PRECISION=products,
             BN=_slice("grad_input", block, grad, products),
         )
@@ -233,7 +207,7 @@ def grad_weight(
             **_walk(conv),
             G_LAST=is_last(grad),
             X_LAST=is_last(x),
-            WIDE=_is_wide(x, grad, out),
+            WIDE=is_wide(x, grad, out),
             PRECISION=products,
             BN=bn,
         )
@@ -247,25 +221,6 @@ def _slice(kernel: str, block: int, values: Tensor, products: str) -> int:
 def _walk(conv: Geometry) -> dict[str, int]:
     (sh, sw), (ph, pw), (dh, dw) = conv.stride, conv.padding, conv.dilation
     return {"SH": sh, "SW": sw, "PH": ph, "PW": pw, "DH": dh, "DW": dw}
-
-
-def _flat(*tensors: Tensor | None) -> tuple[Any, ...]:
-    """Images as one line of pixels each, where all of them can be without a copy: longer runs for the loads."""
-    given = [t for t in tensors if t is not None]
-    if not all(t.stride(2) == t.shape[3] * t.stride(3) or 1 in t.shape[2:3] for t in given):
-        return tensors
-    return tuple(None if t is None else t.as_strided(*_line(t)) for t in tensors)
-
-
-def _line(t: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    size = (t.shape[0], t.shape[1], 1, t.shape[2] * t.shape[3])
-    return size, (t.stride(0), t.stride(1), size[3] * t.stride(3), t.stride(3))
-
-
-def _is_wide(*tensors: Tensor | None) -> bool:
-    """Whether offsets within a tensor, or just before it where padding is (masked, but computed), pass 32 bits."""
-    reach = [sum((n + 64) * s for n, s in zip(t.shape, t.stride(), strict=True)) for t in tensors if t is not None]
-    return max(reach) > _INT32
 
 
 def _grid(grid: Callable[[dict[str, Any]], tuple[int, ...]]) -> Callable[[dict[str, Any]], tuple[int, ...]]:

@@ -18,7 +18,8 @@ from advisor.runtime.gpu.checks import (
     check_tensors,
     output_size,
 )
-from advisor.runtime.gpu.grids import empty, grad_input, grad_weight, precision, run_forward
+from advisor.runtime.gpu.grids import grad_input, grad_weight, run_forward
+from advisor.runtime.gpu.layouts import empty, precision
 from advisor.runtime.gpu.tuning import interpreted
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from advisor.runtime import gpu
-from advisor.runtime.gpu import checks, grids, kernels, tuning
+from advisor.runtime.gpu import checks, grids, kernels, layouts, tuning
 from tests.runtime.gpu.cases import CASES, LINEARS, Case, check_conv, check_linear, close, conv, image, kept_of, layer
 
 PADDED = Case(kernel=(3, 3), conv=conv((2, 1), (1, 2)), size=(6, 5), kept=(17, 4), channels=20)
@@ -38,7 +38,7 @@ def test_linears_in_half_precision() -> None:
 
 
 def test_64_bit_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grids, "_INT32", 0)
+    monkeypatch.setattr(layouts, "_INT32", 0)
     check_conv(PADDED, "cpu", torch.float32)
 
 

@@ -25,7 +25,7 @@ def test_without_a_gpu_it_says_so_and_is_content() -> None:
 
 
 @pytest.mark.skipif(not native.available(), reason=native.why_not() or "available")
-@pytest.mark.parametrize("way", [[], ["--training"]], ids=["forward", "training"])
+@pytest.mark.parametrize("way", [[], pytest.param(["--training"], marks=pytest.mark.slow)], ids=["forward", "training"])
 def test_the_table_on_the_cpu(way: list[str]) -> None:
     words = "--device cpu --types fp32 --batch 1 --rounds 1 --layers 1 --no-compile --densities 0.25 --blocks 16"
     line = run(*words.split(), *way).splitlines()[2].split()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from advisor.errors import KernelError
 from advisor.runtime import gpu
-from advisor.runtime.gpu import checks, grids
+from advisor.runtime.gpu import checks
 from advisor.runtime.gpu.semi import semi_structured, why_not_semi
 from advisor.runtime.native import Conv
 
@@ -93,29 +93,30 @@ def test_values_of_types_that_no_kernel_has() -> None:
         checks.check_tensors(torch.device("cpu"), torch.float32, x=torch.ones(1), weight=torch.ones(1).half())
 
 
-def layouts() -> list[tuple[Tensor, bool]]:
-    plain, last = torch.zeros(2, 3, 4, 5), torch.zeros(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
-    rows = torch.zeros(7, 3)
-    return [
-        (plain, False),
-        (last, True),
-        (plain[:, :1], False),
-        (last[:, :, 1:, ::2], True),
-        (rows[:, :, None, None], True),
-        (rows.t().contiguous().t()[:, :, None, None], False),
-        (torch.zeros(1, 3, 1, 1), True),
-    ]
+PLAIN, ROWS = torch.zeros(2, 3, 4, 5), torch.zeros(7, 3)
+LAST = PLAIN.contiguous(memory_format=torch.channels_last)
+LAYOUTS: list[tuple[Tensor, bool]] = [
+    (PLAIN, False),
+    (LAST, True),
+    (PLAIN[:, :1], False),
+    (LAST[:, :, 1:, ::2], True),
+    (ROWS[:, :, None, None], True),
+    (ROWS.t().contiguous().t()[:, :, None, None], False),
+    (torch.zeros(1, 3, 1, 1), True),
+]
 
 
 def test_which_axis_lies_together() -> None:
     pytest.importorskip("triton")
-    assert [grids.is_last(tensor) for tensor, _ in layouts()] == [last for _, last in layouts()]
+    from advisor.runtime.gpu.layouts import is_last
+
+    assert [is_last(tensor) for tensor, _ in LAYOUTS] == [last for _, last in LAYOUTS]
 
 
 def test_precision_is_that_of_the_dense_layer() -> None:
     pytest.importorskip("triton")
     code = (
-        "import torch; from advisor.runtime.gpu.grids import precision as p; b = torch.backends\n"
+        "import torch; from advisor.runtime.gpu.layouts import precision as p; b = torch.backends\n"
         "print(p('conv'), p('linear'), end=' ')\n"
         "b.cudnn.allow_tf32 = False; b.cuda.matmul.allow_tf32 = True; print(p('conv'), p('linear'))"
     )
