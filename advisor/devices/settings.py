@@ -29,7 +29,7 @@ class Settings:
 
     @property
     def text(self) -> str:
-        """One line for people: "cpu, batch 1, 2 threads, float32, inference, sparse kernels avx2 0.1.0"."""
+        """One line for people: "cpu, batch 1, 2 threads, float32, inference, sparse kernels avx2 v3"."""
         threads = f"{self.threads} thread" + ("" if self.threads == 1 else "s")
         kind = "training" if self.training else "inference"
         kernels = f", sparse kernels {self.kernels}" if self.kernels else ""

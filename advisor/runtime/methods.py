@@ -21,7 +21,7 @@ _PER_TAP = ("block", "n:m", "unstructured")  # patterns that choose each tap on 
 
 
 def kernels(device: str = "cpu") -> str:
-    """The sparse kernels of a device here: "avx2 0.1.0" (instruction set and version); "" where there are none."""
+    """The sparse kernels of a device here: "avx2 v3" (instruction set, version of their speed); "" without any."""
     return _probe(device.partition(":")[0])[0]
 
 
@@ -34,20 +34,20 @@ def _probe(kind: str) -> tuple[str, str]:
     """What `kernels` and `why_no_kernels` say of "cpu" or "cuda"; tests switch the kernels off and on here."""
     if kind == "cpu":
         from advisor.runtime import native
+        from advisor.runtime.native.tuner import VERSION
 
-        return (f"{native.isa()} {_version('sparsity-advisor')}", "") if native.available() else ("", native.why_not())
+        return (f"{native.isa()} v{VERSION}", "") if native.available() else ("", native.why_not())
     from advisor.runtime import gpu
 
-    return ("", gpu.why_not()) if not gpu.available() else (f"triton {_version('triton')}", "")
+    return (f"triton {_triton()}", "") if gpu.available() else ("", gpu.why_not())
 
 
 @lru_cache
-def _version(package: str) -> str:
-    """The kernels are built with the package, or come with Triton."""
+def _triton() -> str:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return version(package)
+        return version("triton")
     except PackageNotFoundError:
         return "unknown"
 
