@@ -26,10 +26,16 @@ def analyze(model: str, input_text: str | None, cross_check: bool) -> tuple[dict
       advisor analyze timm:vit_tiny_patch16_224 --input 8x3x224x224 --json
       advisor analyze my_net.py:build --cross-check
     """
+    from dataclasses import asdict
+
     from advisor.commands.network import open_network
+    from advisor.devices.here import kernels_here
 
     network = open_network(model, input_text)
     document, text = network_document(network), network_text(network)
+    kernels = kernels_here()
+    document["kernels"] = asdict(kernels)
+    text += f"\n{kernels.text()}"
     if cross_check:
         from advisor.counting.crosscheck import cross_check as compare
 

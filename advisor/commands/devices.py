@@ -13,7 +13,7 @@ from advisor.commands.options import json_option, table
 @click.argument("files", nargs=-1, type=click.Path())
 @json_option
 def devices(files: tuple[str, ...]) -> tuple[dict[str, Any], str]:
-    """List the profiles at hand, with name, origin and error; then this machine, and how each pattern runs on it.
+    """List the profiles at hand, with name, origin and error; then this machine, its kernels, and how patterns run.
 
     Profiles are those that came with the package, those in this folder, and FILES of your own.
 
@@ -25,7 +25,7 @@ def devices(files: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     from dataclasses import asdict
     from pathlib import Path
 
-    from advisor.devices.here import pattern_runs, profiles_in
+    from advisor.devices.here import kernels_here, pattern_runs, profiles_in
     from advisor.devices.profile import list_profiles, load_profile
     from advisor.devices.settings import check_device, this_machine
     from advisor.errors import AdvisorError, DeviceError
@@ -49,11 +49,18 @@ def devices(files: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     else:
         no_gpu = ""
     runs = [asdict(run) for run in pattern_runs()]
-    document = {"profiles": found, "unreadable": unreadable, "machines": machines, "patterns": runs}
-    return document, _text(document, no_gpu)
+    kernels = kernels_here()
+    document = {
+        "profiles": found,
+        "unreadable": unreadable,
+        "machines": machines,
+        "kernels": asdict(kernels),
+        "patterns": runs,
+    }
+    return document, _text(document, kernels.text(), no_gpu)
 
 
-def _text(document: dict[str, Any], no_gpu: str) -> str:
+def _text(document: dict[str, Any], kernels: str, no_gpu: str) -> str:
     rows = []
     for item in document["profiles"]:
         error = item["error"].get("median_percent") if item["error"] else None
@@ -71,6 +78,7 @@ def _text(document: dict[str, Any], no_gpu: str) -> str:
     parts = [table(["profile", "origin", "device", "settings", "measured", "median error"], rows, right=(4,))]
     parts += [f"note: {line}" for line in document["unreadable"]]
     parts += ["", f"this machine: {cpu['name']}, {cpu['cores']} cores, {' '.join(cpu['flags'])}, torch {cpu['torch']}"]
+    parts.append(kernels)
     if "cuda" in document["machines"]:
         gpu = document["machines"]["cuda"]
         parts.append(f"GPU: {gpu['name']}, {' '.join(gpu['flags'])}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from advisor.network import Call, Layer
 from advisor.patterns.option import DENSE, Option
-from advisor.runtime.methods import DIRECT_DENSITY, GATHER_BLOCK, Method, method_of
+from advisor.runtime.methods import DIRECT_DENSITY, GATHER_BLOCK, Method, kernels, method_of, why_no_kernels
 
 _WORDS: dict[Method, str] = {
     "dense": "dense kernel, zeros and all: no faster",
@@ -25,6 +25,36 @@ class PatternRun:
     inference: str
     training: str
     faster: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """The compiled sparse kernels of this machine's CPU.
+
+    Attributes:
+        isa: the instruction set that they use: "avx512", "avx2" or "portable"; "" where there are none.
+        why_not: why there are none, in one line.
+        instead: what runs in their place, "" where they are there.
+    """
+
+    available: bool
+    isa: str
+    why_not: str
+    instead: str
+
+    def text(self) -> str:
+        """One line for people."""
+        if self.available:
+            return f"sparse kernels: {self.isa}"
+        return f"sparse kernels: none, {self.why_not}. Until then: {self.instead}"
+
+
+def kernels_here() -> Kernels:
+    """Which sparse kernels run on this CPU, asked of the place that `Plan.apply` asks, too."""
+    isa = kernels("cpu").partition(" ")[0]
+    wide = f"groups of {GATHER_BLOCK} outputs and more by gathering"
+    instead = "" if isa else f"torch alone, {wide}, all else by dense kernels on weights with zeros"
+    return Kernels(available=bool(isa), isa=isa, why_not=why_no_kernels("cpu"), instead=instead)
 
 
 def pattern_runs() -> tuple[PatternRun, ...]:

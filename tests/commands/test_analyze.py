@@ -145,3 +145,21 @@ def test_standard_output_holds_one_document_and_nothing_else() -> None:
     assert result.returncode == 0
     assert json.loads(result.stdout)["params"] > 0
     assert result.stderr == ""
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_which_sparse_kernels_would_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert document(capsys, "zoo:digits_cnn")["kernels"] == {
+        "available": True,
+        "isa": "test",
+        "why_not": "",
+        "instead": "",
+    }
+    assert run(["analyze", "zoo:digits_cnn"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("sparse kernels: test")
+
+
+def test_why_none_would_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert document(capsys, "zoo:digits_cnn")["kernels"]["why_not"] == "switched off by a test"
+    assert run(["analyze", "zoo:digits_cnn"]) == 0
+    assert "sparse kernels: none, switched off by a test" in capsys.readouterr().out

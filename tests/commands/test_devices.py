@@ -74,3 +74,22 @@ def test_with_kernels_everything_is_faster_somewhere() -> None:
 
 def test_only_files_that_say_they_are_profiles(folder: Path) -> None:
     assert [path.name for path in profiles_in(folder)] == ["broken.json", "mine.json"]
+
+
+@pytest.mark.usefixtures("folder", "with_kernels")
+def test_the_sparse_kernels_have_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["devices", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["kernels"]
+    assert found == {"available": True, "isa": "test", "why_not": "", "instead": ""}
+    assert run(["devices"]) == 0
+    assert "\nsparse kernels: test\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
+def test_missing_kernels_have_a_reason_and_a_substitute(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["devices", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["kernels"]
+    assert (found["available"], found["isa"], found["why_not"]) == (False, "", "switched off by a test")
+    assert "gathering" in found["instead"]
+    assert run(["devices"]) == 0
+    assert "sparse kernels: none, switched off by a test. Until then: torch alone" in capsys.readouterr().out
