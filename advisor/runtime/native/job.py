@@ -9,7 +9,7 @@ _SIZES = "images in_channels in_h in_w out_channels out_h out_w kept"
 _STRIDES = "x_image x_channel x_row x_col y_image y_channel y_row y_col"
 _SHAPES = "taps_h taps_w stride_h stride_w first_h first_w step_h step_w block blocks activation threads"
 _ARRAYS = "x weight bias residual indptr inputs y"
-TUNING = "lanes layout kernel outputs vectors rows chunks splits"
+TUNING = "lanes layout kernel outputs vectors rows chunks splits swapped"
 
 
 class Job(ctypes.Structure):

@@ -7,7 +7,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -18,12 +18,12 @@ from advisor.runtime.native.job import Job
 from advisor.runtime.native.tuning import Kernel, Layout, Tuning
 
 Kind = Literal["forward", "grad_input", "grad_weight"]
-VERSION = 1  # of the kernels' speed: what older ones measured is measured anew
+VERSION = 3  # of the kernels' speed: what older ones measured is measured anew
 _SHAPE = (
     *("kept", "images", "in_channels", "in_h", "in_w", "out_channels", "out_h", "out_w", "taps_h", "taps_w"),
     *("stride_h", "stride_w", "first_h", "first_w", "step_h", "step_w", "block", "threads"),
 )
-_REPEATS = 3
+_REPEATS = 4
 _HOPELESS = 1.6  # a first run so much slower than the best so far is not repeated
 _lock = threading.Lock()
 _known: dict[str, Tuning] = {}
@@ -82,16 +82,29 @@ def _by_rule(kind: Kind, job: Job, isa: int) -> Tuning:
 
 
 def _fastest(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
-    best: tuple[float, Tuning] | None = None
-    for candidate in _candidates(kind, job, isa):
-        candidate.put(job)
+    """Tiles first, then what else can be chosen about the best one."""
+    best = _best_of(_candidates(kind, job, isa), None, job, run)
+    if best is None:
+        return _by_rule(kind, job, isa)
+    if kind != "grad_weight":
+        like = tuning.reversed_job(job) if kind == "grad_input" else job
+        best = _best_of(tuning.refinements(like, best[1]), best, job, run) or best
+    return best[1]
+
+
+def _best_of(
+    tilings: Iterable[Tuning], best: tuple[float, Tuning] | None, job: Job, run: Callable[[], int]
+) -> tuple[float, Tuning] | None:
+    """(seconds, tiling) of the fastest, `best` among them."""
+    for tiling in tilings:
+        tiling.put(job)
         first = _time(run)
         if first is None or (best is not None and first > _HOPELESS * best[0]):
             continue
         times = [t for t in (first, *(_time(run) for _ in range(_REPEATS - 1))) if t is not None]
         if best is None or min(times) < best[0]:
-            best = min(times), candidate
-    return best[1] if best is not None else next(_candidates(kind, job, isa))
+            best = min(times), tiling
+    return best
 
 
 def _time(run: Callable[[], int]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from advisor.runtime.native.job import Job
@@ -11,11 +11,12 @@ from advisor.runtime.native.job import Job
 _FIRST_CACHE_BYTES = 24 << 10  # of 32 KiB: what a tile reads should stay there
 _LANES = ((4,), (8,), (16, 8))  # by instruction set
 _REGISTERS = (16, 16, 32)
-# Tiles of rows x vectors that are compiled, by vertical taps.
+# Tiles of rows x vectors that are compiled, by vertical taps and stride.
 _ROWS = {
-    3: ((14, 1), (8, 2), (6, 4), (7, 2), (7, 1), (8, 1), (4, 4), (4, 2), (4, 1), (2, 1), (1, 1)),
-    5: ((8, 1), (4, 1), (1, 1)),
-    7: ((8, 1), (4, 1), (1, 1)),
+    (3, 1): ((14, 1), (8, 2), (6, 4), (7, 2), (7, 1), (8, 1), (4, 4), (4, 2), (4, 1), (2, 1), (1, 1)),
+    (3, 2): ((14, 1), (7, 2), (7, 1), (4, 2), (4, 1), (1, 1)),
+    (5, 1): ((4, 4), (8, 1), (4, 1), (1, 1)),
+    (7, 1): ((8, 2), (8, 1), (4, 1), (1, 1)),
 }
 
 
@@ -41,6 +42,7 @@ class Tuning:
         kernel: which register tile: `outputs` x `vectors` (LIST), or `rows` x `vectors` of one output (ROWS).
         chunks: parts that each list of inputs is cut into, so that what one part reads stays in the first cache.
         splits: parts of the outputs that threads share.
+        swapped: height and width exchanged, so that the taps of a 1x7 kernel stand above one another.
     """
 
     lanes: int
@@ -51,12 +53,13 @@ class Tuning:
     rows: int = 1
     chunks: int = 1
     splits: int = 1
+    swapped: bool = False
 
     def put(self, job: Job) -> None:
         """Writes the values into a job."""
         job.lanes, job.layout, job.kernel = self.lanes, self.layout, self.kernel
         job.outputs, job.vectors, job.rows = self.outputs, self.vectors, self.rows
-        job.chunks, job.splits = self.chunks, self.splits
+        job.chunks, job.splits, job.swapped = self.chunks, self.splits, self.swapped
 
 
 def reads_in_place(job: Job) -> bool:
@@ -77,14 +80,31 @@ def default(job: Job, isa: int) -> Tuning:
 
 
 def candidates(job: Job, isa: int) -> Iterator[Tuning]:
-    """The choices worth measuring, the likeliest first."""
+    """The tiles worth measuring, the likeliest first."""
     splits = _splits(job, isa)
-    seen = set()
-    for tuning in _tiles(job, isa):
-        tuning = Tuning(**{**{name: getattr(tuning, name) for name in tuning.__slots__}, "splits": splits})
-        if tuning not in seen:
-            seen.add(tuning)
-            yield tuning
+    for tuning in dict.fromkeys(_tiles(job, isa)):
+        yield replace(tuning, splits=splits)
+
+
+def refinements(job: Job, best: Tuning) -> Iterator[Tuning]:
+    """The best tile with its lists in other numbers of parts, and with its input packed otherwise."""
+    if best.kernel == Kernel.ROWS:
+        other = Layout.HALO if best.layout == Layout.SHIFTED else Layout.SHIFTED
+        yield replace(best, layout=other)
+    for size in (_FIRST_CACHE_BYTES, 2 * _FIRST_CACHE_BYTES, 8 * _FIRST_CACHE_BYTES):
+        chunks = min(16, max(1, round(_strip_bytes(job, best) / size)))
+        if chunks != best.chunks:
+            yield replace(best, chunks=chunks)
+
+
+def _strip_bytes(job: Job, tuning: Tuning) -> int:
+    """What one tile reads of the packed input."""
+    taps_h, taps_w = (job.taps_w, job.taps_h) if tuning.swapped else (job.taps_h, job.taps_w)
+    across = tuning.vectors * tuning.lanes
+    if tuning.kernel == Kernel.ROWS:
+        copies = taps_w if tuning.layout == Layout.SHIFTED else job.stride_w
+        return int(4 * job.in_channels * across * copies * (tuning.rows * job.stride_h + taps_h - 1)
+    return int(4 * job.in_channels * across * (taps_h * taps_w if tuning.layout == Layout.COLUMNS else taps_w + taps_h)
 
 
 def _splits(job: Job, isa: int) -> int:
@@ -121,22 +141,33 @@ def _tiles(job: Job, isa: int) -> Iterator[Tuning]:
 def _single(job: Job, isa: int) -> Iterator[Tuning]:
     """For one output at a time: what it loads is used once, or once for each vertical tap."""
     lanes = _LANES[isa]
-    taps = job.taps_h * job.taps_w
-    if job.block == 1 and job.taps_h in (3, 5, 7) and job.stride_h == job.step_h == 1:
-        for width in lanes:
-            across = -(-job.out_w // width)
-            for rows, vectors in _ROWS[job.taps_h]:
-                if vectors <= across and rows <= job.out_h and rows * vectors < _REGISTERS[isa] - job.taps_h:
-                    yield Tuning(
-                        lanes=width, layout=Layout.SHIFTED, kernel=Kernel.ROWS, rows=rows, vectors=vectors, chunks=1
-                    )
+    if job.block == 1:
+        yield from _rows(job, isa, swapped=False)
+        if job.taps_h == 1:
+            yield from _rows(job, isa, swapped=True)
     for width in lanes:
         for vectors in (8, 6, 12, 4) if _REGISTERS[isa] == 32 else (8, 12, 6):
-            strip = vectors * width * 4 * job.in_channels * taps
-            best = max(1, round(strip / _FIRST_CACHE_BYTES))
-            layout = Layout.COLUMNS
-            for chunks in dict.fromkeys((min(best, 16), max(1, min(best, 16) // 2), 1)):
-                yield Tuning(lanes=width, layout=layout, vectors=vectors, chunks=chunks)
+            tile = Tuning(lanes=width, layout=Layout.COLUMNS, vectors=vectors)
+            yield replace(tile, chunks=min(16, max(1, round(_strip_bytes(job, tile) / (2 * _FIRST_CACHE_BYTES)))))
+
+
+def _rows(job: Job, isa: int, *, swapped: bool) -> Iterator[Tuning]:
+    taps, stride, step, height, width = job.taps_h, job.stride_h, job.step_h, job.out_h, job.out_w
+    if swapped:
+        taps, stride, step, height, width = job.taps_w, job.stride_w, job.step_w, job.out_w, job.out_h
+    if step != 1:
+        return
+    for lanes in _LANES[isa]:
+        for rows, vectors in _ROWS.get((taps, stride), ()):
+            if vectors <= -(-width // lanes) and rows <= height and rows * vectors < _REGISTERS[isa] - taps:
+                yield Tuning(
+                    lanes=lanes,
+                    layout=Layout.SHIFTED,
+                    kernel=Kernel.ROWS,
+                    rows=rows,
+                    vectors=vectors,
+                    swapped=swapped,
+                )
 
 
 def gradient_candidates(job: Job, isa: int) -> Iterator[Tuning]:

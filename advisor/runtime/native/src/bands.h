@@ -9,7 +9,7 @@ namespace ADVISOR_ISA {
 struct Packed {
   const float* panel;
   int64_t input_stride;  // floats from an input's planes to the next input's
-  const int32_t* taps;   // where each tap starts in them (for kRows: each horizontal tap)
+  const int32_t* taps;   // where each tap starts in them
 };
 
 // `Use` has flat(first, end, packed, ...) for positions of all images in one line, in_place(image, first, count,
@@ -111,8 +111,7 @@ struct Bands {
       n = begin + join(copies + begin, n - begin, job.stride_w * job.x_col);
     }
     pack(job, copies, n, stride, panel);
-    const int tap_count = job.kernel == kRows ? job.taps_w : job.taps_h * job.taps_w;
-    for (int k = 0; k < tap_count; ++k)
+    for (int k = 0; k < job.taps_h * job.taps_w; ++k)
       taps[k] = static_cast<int32_t>(planes.tap_plane[k] * plane + planes.tap_row[k] * planes.pitch +
                                      planes.tap_column[k]);
     use()->rows(image, r0, r1, Packed{panel, stride, taps}, split);

@@ -68,7 +68,7 @@ struct Forward : Bands<N, Forward<N>> {
 
   // Tiles of whole rows; the last one moves back to end with the band, and so does the last across.
   void tiles_of_rows(int64_t image, int64_t r0, int64_t r1, const Packed& packed, int split) {
-    const int64_t across = planes.pitch / N;
+    const int64_t across = round_up(job.out_w, N) / N;
     for (int64_t r = r0; r < r1; r += job.rows) {
       if (r + job.rows > r1) r = r1 - job.rows;
       for (int64_t v = 0; v < across; v += job.vectors) {
@@ -92,7 +92,7 @@ struct Forward : Bands<N, Forward<N>> {
       t.acc = static_cast<float*>(scratch(kAccSlot, sizeof(float) * outputs * floats));
       if (!t.acc) return this->fail();
     }
-    const Run run = rows ? find_rows<N>(place.rows, place.vectors, job.taps_h)
+    const Run run = rows ? find_rows<N>(place.rows, place.vectors, job.taps_h, job.stride_h)
                          : find_list<N>(job.outputs, place.vectors, job.taps_h * job.taps_w == 1);
     if (!run) return this->fail(kBadTuning);
     t.panel = packed.panel + place.panel;
@@ -195,8 +195,8 @@ static bool fits(const Job& job) {
   const int taps = job.taps_h * job.taps_w;
   if (job.vectors < 1 || taps > kMaxTaps) return false;
   if (job.kernel == kRows)
-    return job.block == 1 && job.stride_h == 1 && job.step_h == 1 && job.layout == kShifted && job.rows <= job.out_h &&
-           job.vectors * N <= round_up(job.out_w, N) && find_rows<N>(job.rows, job.vectors, job.taps_h);
+    return job.block == 1 && job.step_h == 1 && (job.layout == kShifted || job.layout == kHalo) && job.rows >= 1 && job.rows <= job.out_h &&
+           job.vectors * N <= round_up(job.out_w, N) && find_rows<N>(job.rows, job.vectors, job.taps_h, job.stride_h);
   if (job.outputs < 1 || job.block % job.outputs) return false;
   for (int v = 1; v <= job.vectors; ++v)
     if (!find_list<N>(job.outputs, v, true)) return false;
@@ -206,8 +206,21 @@ static bool fits(const Job& job) {
          job.out_h * job.out_w >= static_cast<int64_t>(job.vectors) * N;
 }
 
+// The same convolution with height and width exchanged.
+static inline Job exchanged(const Job& job) {
+  Job out = job;
+  out.swapped = 0;
+  out.in_h = job.in_w, out.in_w = job.in_h, out.out_h = job.out_w, out.out_w = job.out_h;
+  out.x_row = job.x_col, out.x_col = job.x_row, out.y_row = job.y_col, out.y_col = job.y_row;
+  out.taps_h = job.taps_w, out.taps_w = job.taps_h, out.stride_h = job.stride_w, out.stride_w = job.stride_h;
+  out.first_h = job.first_w, out.first_w = job.first_h, out.step_h = job.step_w, out.step_w = job.step_h;
+  return out;
+}
+
 template <int N>
 static int32_t forward_with(const Job& job) {
+  if (job.swapped)  // weights are (row, ky, kx): with one of them single, the order is the same
+    return job.taps_h == 1 || job.taps_w == 1 ? forward_with<N>(exchanged(job)) : static_cast<int32_t>(kBadTuning);
   if (!fits<N>(job)) return kBadTuning;
   if (job.images * job.out_h * job.out_w == 0 || job.blocks == 0) return kOk;
   Forward<N> work(job);

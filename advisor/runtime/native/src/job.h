@@ -37,7 +37,7 @@ struct Job {
   const int32_t* inputs;   // (rows), ascending within a list
   float* y;
   // Tuning: any legal values give the same sums, in another order.
-  int32_t lanes, layout, kernel, outputs, vectors, rows, chunks, splits;
+  int32_t lanes, layout, kernel, outputs, vectors, rows, chunks, splits, swapped;
 };
 
 constexpr int kMaxTaps = 1024;

@@ -54,7 +54,21 @@ static void list_tile(const Tile& t) {
         simd::unroll<B * T>([&](auto q) ADVISOR_LAMBDA { sums[q] = simd::load<N>(acc + N * q); });
       }
       const float* w = t.weight + from * entry + part * B;
-      for (int64_t j = from; j < to; ++j) {
+      int64_t j = from;
+      if constexpr (ONE && B == 1 && T <= 6) {
+        // Two sums of each, so that a short tile does not wait for its own additions.
+        V others[T];
+        simd::unroll<T>([&](auto v) ADVISOR_LAMBDA { others[v] = V{}; });
+        for (; j + 2 <= to; j += 2, w += 2 * t.block) {
+          const float* even = t.panel + t.inputs[j] * t.input_stride;
+          const float* odd = t.panel + t.inputs[j + 1] * t.input_stride;
+          const V first = simd::splat<N>(w[0]), second = simd::splat<N>(w[t.block]);
+          simd::unroll<T>([&](auto v) ADVISOR_LAMBDA { sums[v] += first * simd::load<N>(even + N * v); });
+          simd::unroll<T>([&](auto v) ADVISOR_LAMBDA { others[v] += second * simd::load<N>(odd + N * v); });
+        }
+        simd::unroll<T>([&](auto v) ADVISOR_LAMBDA { sums[v] += others[v]; });
+      }
+      for (; j < to; ++j) {
         const float* plane = t.panel + t.inputs[j] * t.input_stride;
         const int taps = ONE ? 1 : t.tap_count;
 #pragma GCC unroll 1
@@ -91,8 +105,8 @@ static void list_tile(const Tile& t) {
   }
 }
 
-// One output, R rows x C vectors: each loaded vector feeds the K taps above one another that read it.
-template <int N, int R, int C, int K>
+// One output, R rows x C vectors, K vertical taps, S rows apart: each loaded vector feeds every tap that reads it.
+template <int N, int R, int C, int K, int S>
 static void rows_tile(const Tile& t) {
   using V = simd::vec<N>;
   const int64_t entry = static_cast<int64_t>(K) * t.taps_w;
@@ -113,16 +127,20 @@ static void rows_tile(const Tile& t) {
       const float* plane = t.panel + t.inputs[j] * t.input_stride;
 #pragma GCC unroll 1
       for (int kx = 0; kx < t.taps_w; ++kx) {
-        const float* x = plane + t.taps[kx];
+        // Rows of the input alternate between the planes of its phases; tap `phase` starts each.
+        const float* rows[S];
+        simd::unroll<S>([&](auto phase) ADVISOR_LAMBDA { rows[phase] = plane + t.taps[phase * t.taps_w + kx]; });
         V weights[K];
         simd::unroll<K>([&](auto k) ADVISOR_LAMBDA { weights[k] = simd::splat<N>(w[k * t.taps_w + kx]); });
-        simd::unroll<R + K - 1>([&](auto row) ADVISOR_LAMBDA {
+        simd::unroll<(R - 1) * S + K>([&](auto row) ADVISOR_LAMBDA {
+          const float*& x = rows[row % S];
           simd::unroll<C>([&](auto c) ADVISOR_LAMBDA {
             V loaded = simd::load<N>(x + N * c);
             ADVISOR_KEEP(loaded);
             simd::unroll<K>([&](auto k) ADVISOR_LAMBDA {
-              constexpr int r = decltype(row)::value - decltype(k)::value;
-              if constexpr (r >= 0 && r < R) sums[r * C + c] += weights[k] * loaded;
+              constexpr int from_top = decltype(row)::value - decltype(k)::value;
+              if constexpr (from_top >= 0 && from_top % S == 0 && from_top / S < R)
+                sums[from_top / S * C + c] += weights[k] * loaded;
             });
           });
           x += t.pitch;
@@ -160,17 +178,21 @@ static Run find_list(int outputs, int vectors, bool one) {
 #undef ADVISOR_TILE
 }
 
-// Rows of one output; the taller kernels are rare, and have few tiles.
+// Rows of one output. Kernels that are rare have few tiles.
 template <int N>
-static Run find_rows(int rows, int vectors, int taps_h) {
-#define ADVISOR_TILE(k, r, v)     \
-  case k * 1024 + r * 16 + v: \
-    return &rows_tile<N, r, v, k>;
-  switch (taps_h * 1024 + rows * 16 + vectors) {
-    ADVISOR_TILE(3, 1, 1) ADVISOR_TILE(3, 2, 1) ADVISOR_TILE(3, 4, 1) ADVISOR_TILE(3, 7, 1) ADVISOR_TILE(3, 8, 1)
-    ADVISOR_TILE(3, 14, 1) ADVISOR_TILE(3, 4, 2) ADVISOR_TILE(3, 7, 2) ADVISOR_TILE(3, 8, 2) ADVISOR_TILE(3, 4, 4)
-    ADVISOR_TILE(3, 6, 4) ADVISOR_TILE(5, 1, 1) ADVISOR_TILE(5, 4, 1) ADVISOR_TILE(5, 8, 1) ADVISOR_TILE(7, 1, 1)
-    ADVISOR_TILE(7, 4, 1) ADVISOR_TILE(7, 8, 1)
+static Run find_rows(int rows, int vectors, int taps_h, int stride_h) {
+#define ADVISOR_TILE(k, s, r, v)                \
+  case ((k * 4 + s) * 16 + r) * 16 + v: \
+    return &rows_tile<N, r, v, k, s>;
+  if (rows > 15 || vectors > 15 || stride_h > 3) return nullptr;
+  switch (((taps_h * 4 + stride_h) * 16 + rows) * 16 + vectors) {
+    ADVISOR_TILE(3, 1, 1, 1) ADVISOR_TILE(3, 1, 2, 1) ADVISOR_TILE(3, 1, 4, 1) ADVISOR_TILE(3, 1, 7, 1)
+    ADVISOR_TILE(3, 1, 8, 1) ADVISOR_TILE(3, 1, 14, 1) ADVISOR_TILE(3, 1, 4, 2) ADVISOR_TILE(3, 1, 7, 2)
+    ADVISOR_TILE(3, 1, 8, 2) ADVISOR_TILE(3, 1, 4, 4) ADVISOR_TILE(3, 1, 6, 4)
+    ADVISOR_TILE(3, 2, 1, 1) ADVISOR_TILE(3, 2, 4, 1) ADVISOR_TILE(3, 2, 7, 1) ADVISOR_TILE(3, 2, 14, 1)
+    ADVISOR_TILE(3, 2, 4, 2) ADVISOR_TILE(3, 2, 7, 2)
+    ADVISOR_TILE(5, 1, 1, 1) ADVISOR_TILE(5, 1, 4, 1) ADVISOR_TILE(5, 1, 8, 1) ADVISOR_TILE(5, 1, 4, 4)
+    ADVISOR_TILE(7, 1, 1, 1) ADVISOR_TILE(7, 1, 4, 1) ADVISOR_TILE(7, 1, 8, 1) ADVISOR_TILE(7, 1, 8, 2)
     default: return nullptr;
   }
 #undef ADVISOR_TILE

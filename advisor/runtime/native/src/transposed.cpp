@@ -110,6 +110,7 @@ int32_t grad_input(const Job& job, int32_t (*forward)(const Job&)) try {
       phase.activation = kNone;
       int32_t status = forward(phase);
       if (status == kBadTuning) {  // chosen for another phase: any tile gives the sums
+        phase.swapped = 0;
         phase.kernel = kList;
         phase.layout = kColumns;
         phase.outputs = 1;
