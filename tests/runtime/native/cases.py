@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from advisor.runtime import native
-from advisor.runtime.native import calls, library, tuner
+from advisor.runtime.native import calls, library, tuner, tuning
 from advisor.runtime.native.tuning import Tuning
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -145,6 +145,10 @@ def tiled(isa: str, pick: int = 0) -> Iterator[list[Tuning]]:
 
     def choose(kind: tuner.Kind, job: Any, number: int, run: Any) -> Tuning:
         found = list(tuner._candidates(kind, job, number))
+        if kind != "grad_weight":
+            like = tuning.reversed_job(job) if kind == "grad_input" else job
+            found += [finer for tile in found for finer in tuning.refinements(like, tile)]
+            found = list(dict.fromkeys(found))
         used.append(found[pick % len(found)])
         return used[-1]
 

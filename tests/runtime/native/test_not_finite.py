@@ -11,8 +11,8 @@ from advisor.runtime import native
 from tests.runtime.native.cases import ACTIVATIONS, Case, cases, isas, tiled
 from tests.runtime.native.test_values import _grads
 
-often = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-picks = st.integers(0, 30)
+often = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+picks = st.integers(0, 100)
 sets = st.integers(0, 2).map(lambda n: isas()[n % len(isas())])
 BAD = (float("nan"), float("inf"), float("-inf"))
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import pytest
@@ -28,6 +31,14 @@ SHAPES = {
     "5x5 one by one": Case(kernel=(5, 5), padding=(2, 2), size=(17, 35), block=1, blocks=5),
     "7x1 one by one": Case(kernel=(7, 1), padding=(3, 0), size=(17, 17), block=1, blocks=5),
     "1x7": Case(kernel=(1, 7), padding=(0, 3), size=(17, 17), block=4),
+    # Several bands of rows in an image: their seams must not show.
+    "3x3 in bands": Case(channels=160, size=(41, 43), block=4, batch=1, density=0.2),
+    "3x3 in bands, one by one": Case(channels=160, size=(41, 43), block=1, blocks=3, density=0.2),
+    "3x3 in bands, stride": Case(channels=160, size=(61, 63), block=4, stride=(2, 2), batch=1, density=0.2),
+    "3x3 in bands, dilated": Case(channels=160, size=(41, 43), block=1, dilation=(3, 2), padding=(3, 2), density=0.2),
+    "5x5 in bands, last": Case(
+        channels=96, size=(41, 37), block=8, kernel=(5, 5), padding=(2, 2), batch=1, density=0.2, layout="channels last"
+    ),
     "3x3 last": Case(size=(19, 21), block=1, blocks=5, layout="channels last"),
 }
 ISAS = list(library.ISAS) if native.available() else []
@@ -91,13 +102,32 @@ def test_the_same_bits_again_and_on_any_number_of_threads(name: str, isa: str) -
             assert one.numpy().tobytes() == two.numpy().tobytes()
 
 
-def test_calls_at_the_same_time_do_not_mix() -> None:
-    from concurrent.futures import ThreadPoolExecutor
+@pytest.mark.xfail(reason="a second thread with a shape that is just being prepared runs it without any tiling")
+def test_first_calls_at_the_same_time() -> None:
+    case = Case(size=(5, 5))
+    x, layer = case.x(), case.layer()
+    expected = native.conv_forward(x, *layer, None, None, "none", case.conv)
+    start = threading.Barrier(4)
 
+    def one(_: int) -> bool:
+        start.wait(timeout=30)
+        return torch.equal(native.conv_forward(x, *layer, None, None, "none", case.conv), expected)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns within the few lines that matter
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(200):
+                calls.forget()
+                tuner.forget()
+                assert all(pool.map(one, range(4)))
+    finally:
+        sys.setswitchinterval(before)
+
+
+def test_calls_at_the_same_time_do_not_mix() -> None:
     jobs = [(case, case.x(), case.layer()) for case in SHAPES.values()]
     expected = [native.conv_forward(x, *layer, None, None, "none", case.conv) for case, x, layer in jobs]
-    calls.forget()
-    tuner.forget()
 
     def one(place: int) -> bool:
         case, x, layer = jobs[place % len(jobs)]

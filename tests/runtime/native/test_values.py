@@ -10,8 +10,8 @@ from advisor.runtime import native
 from tests.runtime.native.cases import ACTIVATIONS, LAYOUTS, Case, assert_close, cases, isas, tiled
 
 # The fixture only sets the environment, which no example changes.
-often = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
-picks = st.integers(0, 30)
+often = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+picks = st.integers(0, 100)
 sets = st.integers(0, 2).map(lambda n: isas()[n % len(isas())])
 threads = st.sampled_from((1, 1, 2, 3))
 
