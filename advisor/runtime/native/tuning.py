@@ -103,8 +103,9 @@ def _strip_bytes(job: Job, tuning: Tuning) -> int:
     across = tuning.vectors * tuning.lanes
     if tuning.kernel == Kernel.ROWS:
         copies = taps_w if tuning.layout == Layout.SHIFTED else job.stride_w
-        return int(4 * job.in_channels * across * copies * (tuning.rows * job.stride_h + taps_h - 1)
-    return int(4 * job.in_channels * across * (taps_h * taps_w if tuning.layout == Layout.COLUMNS else taps_w + taps_h)
+        return int(4 * job.in_channels * across * copies * (tuning.rows * job.stride_h + taps_h - 1))
+    planes = taps_h * taps_w if tuning.layout == Layout.COLUMNS else taps_w + taps_h
+    return int(4 * job.in_channels * across * planes)
 
 
 def _splits(job: Job, isa: int) -> int:
