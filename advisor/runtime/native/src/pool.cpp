@@ -1,5 +1,6 @@
 #include "pool.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -61,7 +62,7 @@ class Pool {
   unsigned long generation_ = 0;
 };
 
-Pool* pool = nullptr;  // never destroyed: workers may outlive static destructors
+std::atomic<Pool*> pool{nullptr};  // never destroyed: workers may outlive static destructors
 
 Pool* fresh() {
 #if !defined(_WIN32)
@@ -75,12 +76,12 @@ Pool* fresh() {
 }  // namespace
 
 void run_on_pool(void (*task)(void*), void* data, int threads) {
-  static std::mutex making;
-  Pool* mine;
-  {
-    std::lock_guard<std::mutex> lock(making);
-    if (!pool) pool = fresh();
-    mine = pool;
+  // No lock here: a child forked while another thread held it could never take it.
+  Pool* mine = pool.load();
+  if (!mine) {
+    Pool* made = fresh();
+    if (pool.compare_exchange_strong(mine, made)) mine = made;
+    else delete made;  // another thread was faster; this one has no workers yet
   }
   mine->run(task, data, threads);
 }
