@@ -7,7 +7,7 @@
 
 A ratio is dense time over sparse time, both medians of the same interleaved run: what the machine did meanwhile fell
 on both. "Best dense" is, layer by layer, the fastest of eager, channels-last, and both with the weights packed by
-oneDNN beforehand (with --compile also torch.compile). One thread is timed by its own clock, more by the wall's: run
+oneDNN beforehand; --compile sets torch.compile beside it. One thread is timed by its own clock, more by the wall's: run
 that on a quiet machine. Outputs are checked against the masked dense layer first; no time is asserted.
 """
 

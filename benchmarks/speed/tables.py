@@ -25,8 +25,8 @@ COLUMNS = {
     "over_best": ("over best dense", ".2f"),
     "over_compiled": ("over compile", ".2f"),
     "layers_over_best": ("mean of layers", ".2f"),
-    "whole_over_eager": ("incl. dense: eager", ".2f"),
-    "whole_over_best": ("best", ".2f"),
+    "whole_over_eager": ("incl. dense: over eager", ".2f"),
+    "whole_over_best": ("over best", ".2f"),
     "gflops": ("GFLOP/s", ".1f"),
     "share": ("of peak", ".0%"),
     "scaling": ("x 1 thread", ".2f"),
@@ -75,7 +75,7 @@ def layer_rows(cells: Sequence[Cell]) -> list[list[str]]:
     rows = []
     for cell in cells:
         dense = {name: 2 * cell.batch * cell.shape.macs / cell.ms[name] / 1e6 for name in cell.rivals}
-        best = min(cell.rivals, key=cell.ms.__getitem__)
+        best = next(name for name in cell.rivals if cell.ms[name] == cell.best)
         row = [cell.network.rpartition(":")[2], f"{cell.batch}", f"{cell.threads}", cell.shape.label, f"{cell.count}"]
         row += [f"{cell.ms[best]:.3f}", best, " ".join(f"{dense[name]:.0f}" for name in cell.rivals)]
         for name, ms in cell.ms.items():
