@@ -1,10 +1,16 @@
-"""What all tests share: few threads, so that test processes side by side do not fight over the cores."""
+"""What all tests share: few threads, so that test processes side by side do not fight over the cores, and no tuning."""
 
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tilings by rule, not by what is fastest on a busy machine; what a test measures all the same stays out of the home.
+os.environ.setdefault("ADVISOR_TUNING", "off")
+_CACHE = tempfile.TemporaryDirectory(prefix="advisor-tests-")
+os.environ["ADVISOR_TUNING_CACHE"] = str(Path(_CACHE.name) / "tuning.jsonl")
 
 
 @pytest.fixture
