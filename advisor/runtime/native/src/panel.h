@@ -102,15 +102,14 @@ static inline int join(Copy* copies, int n, int64_t step) {
 // Four inputs of four positions at once, for channels-last tensors.
 static ADVISOR_INLINE void transpose4(const float* x, int64_t position, float* y, int64_t channel) {
   using V = simd::vec<4>;
-  typedef int32_t I __attribute__((vector_size(16)));
   const V a = simd::load<4>(x), b = simd::load<4>(x + position);
   const V c = simd::load<4>(x + 2 * position), d = simd::load<4>(x + 3 * position);
-  const V ab0 = __builtin_shuffle(a, b, I{0, 4, 1, 5}), ab1 = __builtin_shuffle(a, b, I{2, 6, 3, 7});
-  const V cd0 = __builtin_shuffle(c, d, I{0, 4, 1, 5}), cd1 = __builtin_shuffle(c, d, I{2, 6, 3, 7});
-  simd::store<4>(y, __builtin_shuffle(ab0, cd0, I{0, 1, 4, 5}));
-  simd::store<4>(y + channel, __builtin_shuffle(ab0, cd0, I{2, 3, 6, 7}));
-  simd::store<4>(y + 2 * channel, __builtin_shuffle(ab1, cd1, I{0, 1, 4, 5}));
-  simd::store<4>(y + 3 * channel, __builtin_shuffle(ab1, cd1, I{2, 3, 6, 7}));
+  const V ab0 = ADVISOR_SHUFFLE(4, a, b, 0, 4, 1, 5), ab1 = ADVISOR_SHUFFLE(4, a, b, 2, 6, 3, 7);
+  const V cd0 = ADVISOR_SHUFFLE(4, c, d, 0, 4, 1, 5), cd1 = ADVISOR_SHUFFLE(4, c, d, 2, 6, 3, 7);
+  simd::store<4>(y, ADVISOR_SHUFFLE(4, ab0, cd0, 0, 1, 4, 5));
+  simd::store<4>(y + channel, ADVISOR_SHUFFLE(4, ab0, cd0, 2, 3, 6, 7));
+  simd::store<4>(y + 2 * channel, ADVISOR_SHUFFLE(4, ab1, cd1, 0, 1, 4, 5));
+  simd::store<4>(y + 3 * channel, ADVISOR_SHUFFLE(4, ab1, cd1, 2, 3, 6, 7));
 }
 
 // y[j * to_major + i] = x[i * from_major + j]: `rows` x `columns` numbers change places.
@@ -145,7 +144,7 @@ static ADVISOR_INLINE void copy_run(float* to, const float* from, int count) {
 template <int... I>
 static ADVISOR_INLINE simd::vec<sizeof...(I)> even_lanes(simd::vec<sizeof...(I)> a, simd::vec<sizeof...(I)> b,
                                                          std::integer_sequence<int, I...>) {
-  return __builtin_shuffle(a, b, typename simd::Vec<sizeof...(I)>::ints{(2 * I)...});
+  return ADVISOR_SHUFFLE(sizeof...(I), a, b, (2 * I)...);
 }
 
 // Every other float, as layers of stride 2 read their rows.

@@ -21,6 +21,13 @@
 #define ADVISOR_KEEP(x) (void)(x)
 #endif
 
+// Lanes of two vectors of n floats by their numbers, which are constants.
+#if defined(__clang__)
+#define ADVISOR_SHUFFLE(n, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define ADVISOR_SHUFFLE(n, a, b, ...) __builtin_shuffle(a, b, typename simd::Vec<n>::ints{__VA_ARGS__})
+#endif
+
 namespace advisor {
 namespace ADVISOR_ISA {
 namespace simd {
@@ -59,11 +66,12 @@ static ADVISOR_INLINE float sum(vec<N> v) {
   }
 }
 
-// exp(x) for x <= 0, to about 1e-7: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes' coefficients).
+// exp(x) for x <= 0, to about 1e-7, and 0 below -87: 2^n times a polynomial on [-ln2/2, ln2/2] (Cephes' coefficients).
 template <int N>
 static ADVISOR_INLINE vec<N> exp_negative(vec<N> x) {
   typedef typename Vec<N>::ints ints;
-  x = x < -87.0f ? splat<N>(-87.0f) : x;
+  const ints far = x < -87.0f;
+  x = far ? splat<N>(-87.0f) : x;
   const vec<N> scaled = x * 1.44269504088896341f - 0.5f;
   const ints n = __builtin_convertvector(scaled, ints);  // rounds towards zero; x <= 0
   const vec<N> nf = __builtin_convertvector(n, vec<N>);
@@ -79,7 +87,7 @@ static ADVISOR_INLINE vec<N> exp_negative(vec<N> x) {
   std::memcpy(&bits, &p, sizeof bits);
   bits += n << 23;
   std::memcpy(&p, &bits, sizeof p);
-  return p;
+  return far ? splat<N>(0.0f) : p;
 }
 
 // Comparisons are written so that NaN passes through, as torch's activations let it.
