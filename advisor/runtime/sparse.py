@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -12,14 +11,13 @@ from torch.nn.modules.conv import _ConvNd
 from advisor.errors import PlanError
 from advisor.runtime import sparse_reference as reference
 from advisor.runtime.connections import Connections
-from advisor.runtime.sparse_kernels import geometry, kernels_for
+from advisor.runtime.sparse_kernels import geometry, kernels_of
 from advisor.runtime.sparse_layer import Sparse, SparseMethod
-from advisor.runtime.sparse_ops import sparse_conv2d, sparse_linear
+from advisor.runtime.sparse_ops import is_unwatched, sparse_conv2d, sparse_linear, wants_gradients
 
 __all__ = ["Sparse", "SparseConv", "SparseLinear", "SparseMethod", "can_replace", "sparse"]
 
 _FORWARDS = (nn.Conv1d.forward, nn.Conv2d.forward, nn.Conv3d.forward, nn.Linear.forward)
-_PLAIN = (Tensor, nn.Parameter)
 
 
 def can_replace(module: nn.Module) -> bool:
@@ -66,6 +64,7 @@ class SparseConv(Sparse):
             self._geometry: Any = ((1, *self.stride), (0, *self._around), (1, *self.dilation))
         else:
             self._geometry = (self.stride, self._around, self.dilation)
+        self._at = geometry(*self._geometry) if len(self.kernel_size) < 3 else None
 
     def forward(self, x: Tensor, residual: Tensor | None = None, activation: str | None = None) -> Tensor:
         """activation(conv(x) + bias + residual).
@@ -99,11 +98,9 @@ class SparseConv(Sparse):
             x, residual = x.unsqueeze(2), None if residual is None else residual.unsqueeze(2)
         kept = weight.unsqueeze(1) if flat else weight
         x, residual = x.to(weight.dtype), None if residual is None else residual.to(weight.dtype)
-        kernels = kernels_for(x, weight) if _unwatched(x, weight, bias, residual) else None
-        out: Tensor
-        if kernels is not None:
-            at = geometry(*self._geometry)
-            out = kernels.conv_forward(x, kept, self.indptr, self.inputs, bias, residual, activation, at)
+        if _past_dispatcher(x, weight, bias, residual):
+            call = kernels_of(x).conv_forward
+            out = call(x, kept, self.indptr, self.inputs, bias, residual, activation, self._at)
         else:
             out = sparse_conv2d(x, kept, self.indptr, self.inputs, bias, residual, *self._geometry, activation)
         return out.squeeze(2) if flat else out
@@ -142,8 +139,8 @@ class SparseLinear(Sparse):
         rows, method = x.reshape(-1, self.in_features), self.runs_by(x)
         if method == "direct":
             rows = rows.to(self.weight.dtype)
-            kernels = kernels_for(rows, self.weight) if _unwatched(rows, self.weight, self.bias) else None
-            call: Any = sparse_linear if kernels is None else kernels.linear_forward
+            past = _past_dispatcher(rows, self.weight, self.bias)
+            call: Any = kernels_of(rows).linear_forward if past else sparse_linear
             out: Tensor = call(rows, self.weight, self.indptr, self.inputs, self.bias, activation)
         elif method == "gather":
             out = reference.gather_linear(rows, self.weight, self.blocks, self.inputs, self.bias)
@@ -157,20 +154,6 @@ class SparseLinear(Sparse):
         return self._fill(nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta"))
 
 
-def _unwatched(*tensors: Tensor | None) -> bool:
-    """Whether the kernels may be called past torch's dispatcher: nobody compiles, traces, transforms or profiles.
-
-    The dispatcher costs more than the checks below; on small layers that is a good part of the whole call.
-    """
-    if torch.compiler.is_compiling():
-        return False
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        return False
-    return (
-        all(t is None or type(t) in _PLAIN for t in tensors)
-        and not torch._C._len_torch_dispatch_stack()
-        and not torch._C._len_torch_function_stack()
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and not torch._C._get_tracing_state()
-        and not torch._C._autograd._profiler_enabled()
-    )
+def _past_dispatcher(*args: Tensor | None) -> bool:
+    """Whether the kernels may be called at once: nobody has to see the call, or wants gradients."""
+    return is_unwatched(args) and not wants_gradients(args)

@@ -7,14 +7,17 @@ Import them from `advisor.runtime.sparse_ops`, which adds their gradients.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from advisor.runtime import gpu, native
 from advisor.runtime import sparse_reference as reference
+
+if TYPE_CHECKING:
+    from torch._library.custom_ops import CustomOpDef
 
 
 class Kernels(Protocol):
@@ -36,6 +39,8 @@ _BACKENDS: dict[str, tuple[Kernels, tuple[torch.dtype, ...]]] = {
     "cuda": (cast(Kernels, gpu), (torch.float32, torch.float16, torch.bfloat16)),
 }
 
+FUNCTIONS: dict[Any, Callable[..., Tensor]] = {}  # operator → the function in it, for calls past the dispatcher
+
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def has_kernels(device: str) -> bool:
@@ -47,6 +52,11 @@ def has_kernels(device: str) -> bool:
 def types_of(device: str) -> tuple[torch.dtype, ...]:
     """Which types the kernels of a type of device compute in."""
     return _BACKENDS[device][1] if device in _BACKENDS else ()
+
+
+def kernels_of(x: Tensor) -> Kernels:
+    """The kernels of the device of `x`, which has some."""
+    return _BACKENDS["cpu" if x.is_cpu else x.device.type][0]
 
 
 def kernels_for(x: Tensor, weight: Tensor) -> Kernels | None:
@@ -65,8 +75,19 @@ def geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[i
 
 def conv_format(x: Tensor) -> torch.memory_format:
     """The layout of a convolution's output: channels-last where x, or what x is a view of, is that and nothing else."""
-    last = x.stride(1) == 1 and x.shape[1] > 1 or x.is_contiguous(memory_format=torch.channels_last)
+    last = (x.stride(1) == 1 and x.shape[1] > 1) or x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last and not x.is_contiguous() else torch.contiguous_format
+
+
+def _operator(schema: str) -> Callable[[Callable[..., Tensor]], CustomOpDef]:
+    """Makes a function an operator of its name."""
+
+    def made(function: Callable[..., Tensor]) -> CustomOpDef:
+        op = torch.library.custom_op(f"advisor::{function.__name__}", function, mutates_args=(), schema=schema)
+        FUNCTIONS[op] = function
+        return op
+
+    return made
 
 
 def _empty(like: Tensor, shape: Any, layout: torch.memory_format) -> Tensor:
@@ -77,11 +98,9 @@ def _size(x: int | torch.SymInt, kernel: int, stride: int, padding: int, dilatio
     return (x + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-@torch.library.custom_op(
-    "advisor::sparse_conv2d",
-    mutates_args=(),
-    schema="(Tensor x, Tensor weight, Tensor indptr, Tensor inputs, Tensor? bias, Tensor? residual, "
-    f"{_GEOMETRY}, str activation) -> Tensor",
+@_operator(
+    "(Tensor x, Tensor weight, Tensor indptr, Tensor inputs, Tensor? bias, Tensor? residual, "
+    f"{_GEOMETRY}, str activation) -> Tensor"
 )
 def sparse_conv2d(
     x: Tensor,
@@ -112,11 +131,7 @@ def sparse_conv2d(
     return out.contiguous(memory_format=conv_format(x))
 
 
-@torch.library.custom_op(
-    "advisor::sparse_conv2d_grad_input",
-    mutates_args=(),
-    schema=f"(Tensor grad, Tensor weight, Tensor indptr, Tensor inputs, SymInt[] shape, {_GEOMETRY}) -> Tensor",
-)
+@_operator(f"(Tensor grad, Tensor weight, Tensor indptr, Tensor inputs, SymInt[] shape, {_GEOMETRY}) -> Tensor")
 def sparse_conv2d_grad_input(
     grad: Tensor,
     weight: Tensor,
@@ -136,11 +151,7 @@ def sparse_conv2d_grad_input(
     return out.contiguous(memory_format=conv_format(grad))
 
 
-@torch.library.custom_op(
-    "advisor::sparse_conv2d_grad_weight",
-    mutates_args=(),
-    schema=f"(Tensor grad, Tensor x, Tensor indptr, Tensor inputs, SymInt[] shape, {_GEOMETRY}) -> Tensor",
-)
+@_operator(f"(Tensor grad, Tensor x, Tensor indptr, Tensor inputs, SymInt[] shape, {_GEOMETRY}) -> Tensor")
 def sparse_conv2d_grad_weight(
     grad: Tensor,
     x: Tensor,
@@ -158,11 +169,7 @@ def sparse_conv2d_grad_weight(
     return reference.conv_grad_weight(grad, x, indptr, inputs, shape, stride, padding, dilation).contiguous()
 
 
-@torch.library.custom_op(
-    "advisor::sparse_linear",
-    mutates_args=(),
-    schema="(Tensor x, Tensor weight, Tensor indptr, Tensor inputs, Tensor? bias, str activation) -> Tensor",
-)
+@_operator("(Tensor x, Tensor weight, Tensor indptr, Tensor inputs, Tensor? bias, str activation) -> Tensor")
 def sparse_linear(
     x: Tensor, weight: Tensor, indptr: Tensor, inputs: Tensor, bias: Tensor | None, activation: str
 ) -> Tensor:
@@ -173,11 +180,7 @@ def sparse_linear(
     return reference.finish(out, None, activation).contiguous()
 
 
-@torch.library.custom_op(
-    "advisor::sparse_linear_grad_input",
-    mutates_args=(),
-    schema="(Tensor grad, Tensor weight, Tensor indptr, Tensor inputs, SymInt in_features) -> Tensor",
-)
+@_operator("(Tensor grad, Tensor weight, Tensor indptr, Tensor inputs, SymInt in_features) -> Tensor")
 def sparse_linear_grad_input(grad: Tensor, weight: Tensor, indptr: Tensor, inputs: Tensor, in_features: int) -> Tensor:
     """Gradient to x: M C."""
     if (kernels := kernels_for(grad, weight)) is not None:
@@ -185,11 +188,7 @@ def sparse_linear_grad_input(grad: Tensor, weight: Tensor, indptr: Tensor, input
     return reference.linear_grad_input(grad, weight, indptr, inputs, in_features).contiguous()
 
 
-@torch.library.custom_op(
-    "advisor::sparse_linear_grad_weight",
-    mutates_args=(),
-    schema="(Tensor grad, Tensor x, Tensor indptr, Tensor inputs, SymInt rows) -> Tensor",
-)
+@_operator("(Tensor grad, Tensor x, Tensor indptr, Tensor inputs, SymInt rows) -> Tensor")
 def sparse_linear_grad_weight(grad: Tensor, x: Tensor, indptr: Tensor, inputs: Tensor, rows: int) -> Tensor:
     """Gradient to the kept weights: (rows, B)."""
     if (kernels := kernels_for(grad, x)) is not None:

@@ -106,9 +106,12 @@ class Sparse(nn.Module):
 
     def _has_kernels(self, x: Tensor) -> bool:
         """Whether the device of `x` has kernels for this; what autocast narrowed is widened again."""
-        device, weight = x.device.type, self.weight
+        weight = self.weight
         if forward_ad._current_level >= 0:
             return False  # the operators know no forward mode
+        if x.is_cpu and weight.is_cpu and x.dtype == weight.dtype == torch.float32:
+            return bool(has_kernels("cpu"))  # said again by what follows, which takes longer
+        device = x.device.type
         if device == "cuda" and self.block < GATHER_BLOCK:
             return False  # its kernels fill narrower blocks up to 16: right, but more work than a dense layer's
         same = x.dtype == weight.dtype or (x.is_floating_point() and torch.is_autocast_enabled(device))
