@@ -183,6 +183,13 @@ def test_a_plan_records_by_which_method_each_layer_runs(digits: Network, tmp_pat
     assert any("channel runs masked here" in note and "0 ms saved" in note for note in slow.notes)
 
 
+def test_kernels_that_the_profile_had_and_this_machine_lacks_are_said_when_planning(digits: Network) -> None:
+    profile = timed(digits, ("channel",), have=True)
+    plan = advisor.plan(digits, budgets={"latency": "60%"}, patterns=["channel"], profile=profile)
+    assert "direct" in {layer.method for layer in plan.layers}, "the plan is for the profile's machine"
+    assert any("sparse kernels (test 1) that are missing here (switched off by a test)" in n for n in plan.notes)
+
+
 def _slowed(profile: Profile) -> Profile:
     found = {
         key: replace(m, median_ms=99 * m.median_ms, low_ms=99 * m.low_ms, high_ms=99 * m.high_ms)
