@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,16 +28,11 @@ def build(execution: Execution) -> tuple[nn.Module, torch.Tensor]:
         torch.manual_seed(0)
         module = dense_module(execution)
         inputs = torch.randn(execution.input_shape)
-        if execution.method == "gather":
-            from advisor.runtime.gather import gathered
-
-            blocks = execution.out_channels // execution.block
-            choice = torch.rand(blocks, execution.weight_shape[1]).argsort(1)[:, : execution.kept]
-            module = gathered(module, choice.sort(1).values)
-        elif execution.method == "direct":
+        if execution.method in ("gather", "direct"):
             from advisor.runtime.sparse import sparse
 
-            module = sparse(module, *_lists(execution), execution.block)
+            method: Any = execution.method
+            module = sparse(module, *_lists(execution), execution.block, method=method)
         elif execution.method == "packed":
             from advisor.runtime.packed import pack
 
@@ -53,7 +48,8 @@ def _lists(execution: Execution) -> tuple[torch.Tensor, torch.Tensor]:
     from advisor.patterns.draw import keys, smallest
 
     blocks, reach = execution.out_channels // execution.block, execution.weight_shape[1]
-    fewer, longer = divmod(execution.kept, blocks)
+    # "gather" counts the inputs of one block, which are as many in each; "direct" those of all.
+    fewer, longer = (execution.kept, 0) if execution.method == "gather" else divmod(execution.kept, blocks)
     drawn = keys(0, (blocks, reach))
     chosen = np.concatenate([smallest(drawn[:longer], fewer + 1), smallest(drawn[longer:], fewer)])
     block, column = torch.from_numpy(chosen).nonzero(as_tuple=True)
