@@ -45,7 +45,8 @@ def baselines(
     pattern that the plan uses most; where a time is limited and no method of that pattern meets it, with "group" if
     that can. "width" narrows every group by one factor. The size is found by bisection over the real costs, the
     patterns' rounding included, so densities need not lie on the planner's grid. A kind that cannot meet a limited
-    time, since no method of its pattern is fast enough, is taken at the plan's own MACs: its cost line then stands over its budget.
+    time, since no method of its pattern is fast enough, is taken at the plan's own MACs: its cost line then stands over
+    its budget.
 
     Args:
         network: that the plan was made for.
