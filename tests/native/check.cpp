@@ -154,13 +154,15 @@ struct Case {
     j.stride_w = one_in(4) ? static_cast<int32_t>(between(1, 4)) : j.stride_h;
     j.step_h = static_cast<int32_t>(one_of({1, 1, 1, 2, 3}));
     j.step_w = one_in(4) ? static_cast<int32_t>(between(1, 3)) : j.step_h;
-    const int64_t pad_h = one_in(3) ? 0 : between(0, j.taps_h), pad_w = one_in(3) ? 0 : between(0, j.taps_w);
+    const bool plain = one_tap && one_in(2);  // what may be read where it lies
+    if (plain) j.stride_h = j.stride_w = 1;
+    const int64_t pad_h = plain || one_in(3) ? 0 : between(0, j.taps_h), pad_w = plain || one_in(3) ? 0 : between(0, j.taps_w);
     j.first_h = static_cast<int32_t>(-pad_h);
     j.first_w = static_cast<int32_t>(-pad_w);
-    const int64_t most = one_of<int64_t>({1, 4, 9, 20, 40});
+    const int64_t most = plain ? one_of<int64_t>({9, 20, 40}) : one_of<int64_t>({1, 4, 9, 20, 40});
     const int64_t least_h = int64_t{j.step_h} * (j.taps_h - 1) - 2 * pad_h, least_w = int64_t{j.step_w} * (j.taps_w - 1) - 2 * pad_w;
     // One less than the kernel reaches is a map without positions.
-    j.in_h = std::max<int64_t>(1, least_h) + (one_in(9) ? 0 : between(1, most)) ;
+    j.in_h = std::max<int64_t>(1, least_h) + (one_in(9) ? 0 : between(1, most));
     j.in_w = std::max<int64_t>(1, least_w) + (one_in(9) ? 0 : between(1, most));
     j.out_h = (j.in_h - least_h - 1) / j.stride_h + 1;
     j.out_w = (j.in_w - least_w - 1) / j.stride_w + 1;
@@ -184,7 +186,8 @@ struct Case {
     inputs_memory = exactly(inputs);
     weight_memory = exactly(weight);
     bias_memory = exactly(bias);
-    x = std::make_unique<Tensor>(j.images, j.in_channels, j.in_h, j.in_w, one_of({0, 0, 1, 1, 2, 3}), one_in(3), one_in(9));
+    x = std::make_unique<Tensor>(j.images, j.in_channels, j.in_h, j.in_w, 
+                                 plain ? 0 : one_of({0, 0, 1, 1, 2, 3}), !plain && one_in(3), one_in(9));
     const int order = one_of({0, 0, 1, 1, 2, 3});
     y = std::make_unique<Tensor>(j.images, j.out_channels, j.out_h, j.out_w, order, one_in(4), false);
     residual = std::make_unique<Tensor>(j.images, j.out_channels, j.out_h, j.out_w, order, false, false);
@@ -239,8 +242,10 @@ void tile(Job& j, const Set& set) {
   if (j.block == 1 && one_in(2)) {
     j.kernel = kRows;
     j.layout = one_of({kShifted, kHalo});
-    j.rows = static_cast<int32_t>(one_of({1, 1, 2, 4, 4, 6, 7, 8, 14}));
-    j.vectors = static_cast<int32_t>(one_of({1, 1, 1, 2, 4}));
+    const int64_t high = j.swapped ? j.out_w : j.out_h;
+    do j.rows = one_of({1, 1, 2, 4, 4, 6, 7, 8, 14});
+    while (j.rows > 1 && j.rows > high);
+    j.vectors = one_of({1, 1, 1, 2, 4});
     j.outputs = 1;
   } else {
     j.kernel = kList;
