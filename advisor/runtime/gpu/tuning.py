@@ -63,9 +63,9 @@ def slice_of(kernel: str, block: int, *, exact: bool) -> int:
     """BN: outputs of a block that a program takes at once, a power of two from 16.
 
     The widest that leaves at most a third of its lanes idle, or else the one that leaves the fewest. `grad_input` sums
-    over them and takes 32 at most; the others hold a sum for each and take 128, or 64 without tensor cores (exact).
+    over them and takes up to 32, or 16 without tensor cores (exact); the others hold a sum for each: up to 128, or 64.
     """
-    widest = 32 if kernel == "grad_input" else 64 if exact else 128
+    widest = (16 if exact else 32) if kernel == "grad_input" else (64 if exact else 128)
     padded = {size: -(-block // size) * size for size in (128, 64, 32, 16) if size <= widest}
     return next(
         (size for size, lanes in padded.items() if 3 * lanes <= 4 * block), min(padded, key=lambda s: padded[s])
