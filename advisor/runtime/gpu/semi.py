@@ -77,8 +77,7 @@ def semi_structured(module: nn.Module) -> SemiStructured:
 class SemiStructured(nn.Module):
     """A linear layer (input * C) or 1x1 convolution (input N C H W) on the sparse tensor cores; made by the above.
 
-    The weight is torch's compressed tensor and stays where it is: state dicts and checkpoints belong to the module that
-    it was made from, which `for_inference` of a plan keeps.
+    The weight is torch's compressed tensor: keep the module that it was made from for checkpoints and training.
     """
 
     bias: Tensor | None
