@@ -138,7 +138,7 @@ class Section:
 
 
 FOUR = "torchvision:resnet50,torchvision:vgg16,torchvision:inception_v3,torchvision:mobilenet_v2"
-ENDS = "torchvision:resnet50,torchvision:vgg16/features,torchvision:inception_v3"
+ENDS = "torchvision:resnet50,torchvision:vgg16#features,torchvision:inception_v3"
 SECTIONS = {
     "layers": Section(section_layers, FOUR),
     "network": Section(section_network, ENDS, densities="0.25", patterns="group16,channel"),

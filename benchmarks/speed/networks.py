@@ -28,8 +28,8 @@ _BASELINE = Quality(objective=math.nan, bound=math.nan, gap=math.nan, seconds=0.
 
 
 def opened(name: str, batch: int) -> Network:
-    """NAME as `advisor` knows it, or NAME/PART for a submodule that takes the network's input (…:vgg16/features)."""
-    model, _, part = name.partition("/")
+    """NAME as `advisor` knows it, or NAME#PART for a submodule that takes the network's input (…:vgg16#features)."""
+    model, _, part = name.partition("#")
     loaded = load_model(model, device="cpu", seed=0)
     module = loaded.module.eval().requires_grad_(False)
     inputs = [x.expand(batch, *x.shape[1:]).contiguous() for x in loaded.example_inputs]
