@@ -13,10 +13,10 @@ _LANES = ((4,), (8,), (16, 8))  # by instruction set
 _REGISTERS = (16, 16, 32)
 # Tiles of rows x vectors that are compiled, by vertical taps and stride.
 _ROWS = {
-    (3, 1): ((14, 1), (8, 2), (6, 4), (7, 2), (7, 1), (8, 1), (4, 4), (4, 2), (4, 1), (2, 1), (1, 1)),
+    (3, 1): ((14, 1), (8, 2), (6, 4), (5, 5), (6, 3), (7, 2), (7, 1), (8, 1), (4, 4), (4, 2), (4, 1), (2, 1), (1, 1)),
     (3, 2): ((14, 1), (7, 2), (7, 1), (4, 2), (4, 1), (1, 1)),
     (5, 1): ((4, 4), (8, 1), (4, 1), (1, 1)),
-    (7, 1): ((8, 2), (8, 1), (4, 1), (1, 1)),
+    (7, 1): ((6, 3), (8, 2), (6, 1), (8, 1), (4, 1), (1, 1)),
 }
 
 
@@ -174,13 +174,10 @@ def _rows(job: Job, isa: int, *, swapped: bool) -> Iterator[Tuning]:
 def gradient_candidates(job: Job, isa: int) -> Iterator[Tuning]:
     """For the gradient of the weight: how many positions a band has, and whether vertical taps share planes."""
     lanes = _LANES[isa][0]
-    taps = job.taps_h * job.taps_w
-    if taps > 1:
+    if job.taps_h * job.taps_w > 1:
         yield Tuning(lanes=lanes, layout=Layout.SHIFTED, vectors=1)
-    for kilobytes in (256, 96, 640):
-        fit = (kilobytes << 10) // (4 * lanes * job.in_channels * taps)
-        if fit >= 4 or taps == 1:
-            yield Tuning(lanes=lanes, layout=Layout.COLUMNS, vectors=min(max(fit, 2), 64))
+    for vectors in (16, 32, 8):
+        yield Tuning(lanes=lanes, layout=Layout.COLUMNS, vectors=vectors)
 
 
 def reversed_job(job: Job) -> Job:

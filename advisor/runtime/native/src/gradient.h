@@ -50,20 +50,40 @@ struct GradWeight : Bands<N, GradWeight<N>> {
     auto* y = static_cast<float*>(scratch(kGradSlot, sizeof(float) * outputs * width));
     if (!y) return this->fail();
     gather(image, first, n, width, channel, outputs, y);
+    const int taps = job.taps_h * job.taps_w;
     for (int32_t b = b0; b < b1; ++b) {
-      const float* own = y + static_cast<int64_t>(b - b0) * job.block * width;
-      const int64_t entries = static_cast<int64_t>(job.indptr[b + 1] - job.indptr[b]) * job.taps_h * job.taps_w;
-      int o = 0;
-      for (; o + 4 <= job.block; o += 4) block_of<4, kWide>(b, o, own + o * width, width, n, entries, packed);
-      for (; o < job.block; ++o) block_of<1, kTall>(b, o, own + o * width, width, n, entries, packed);
+      const int64_t start = job.indptr[b], entries = (job.indptr[b + 1] - start) * taps;
+      auto* offsets = static_cast<int64_t*>(scratch(kListSlot, sizeof(int64_t) * (entries + 1)));
+      if (!offsets) return this->fail();
+      int64_t at = 0;
+      for (int64_t r = start; r < job.indptr[b + 1]; ++r)
+        for (int k = 0; k < taps; ++k) offsets[at++] = job.inputs[r] * packed.input_stride + packed.taps[k];
+      block_of(offsets, entries, y + static_cast<int64_t>(b - b0) * job.block * width, width, n,
+               grad + start * taps * job.block, packed.panel);
     }
   }
 
-#if defined(__AVX512F__) || defined(__aarch64__)
-  static constexpr int kWide = 6, kTall = 12;  // 32 registers
-#else
-  static constexpr int kWide = 2, kTall = 6;  // 16
-#endif
+  static constexpr int kEntries = N / 4;  // with four outputs: as many sums as a vector has lanes
+
+  // All (connection, tap) entries of a list against the outputs of its block. What a few entries load stays close
+  // while every output uses it.
+  void block_of(const int64_t* offsets, int64_t entries, const float* y, int64_t width, int64_t n, float* grads,
+                const float* panel) {
+    const int block = job.block;
+    int64_t e = 0;
+    if (block == 1)
+      for (; e + N <= entries; e += N) dots<1, N>(panel, offsets + e, y, width, n, grads + e);
+    for (; block >= 4 && e + kEntries <= entries; e += kEntries) {
+      int o = 0;
+      for (; o + 4 <= block; o += 4)
+        dots<4, kEntries>(panel, offsets + e, y + o * width, width, n, grads + e * block + o);
+      for (; o < block; ++o)
+        for (int i = 0; i < kEntries; ++i)
+          dots<1, 1>(panel, offsets + e + i, y + o * width, width, n, grads + (e + i) * block + o);
+    }
+    for (; e < entries; ++e)
+      for (int o = 0; o < block; ++o) dots<1, 1>(panel, offsets + e, y + o * width, width, n, grads + e * block + o);
+  }
 
   // The output's gradient of a band, (outputs, width), zero behind its n positions.
   void gather(int64_t image, int64_t first, int64_t n, int64_t width, int64_t channel, int64_t outputs, float* to) {
@@ -93,28 +113,15 @@ struct GradWeight : Bands<N, GradWeight<N>> {
       if (width > n) std::memset(to + o * width + n, 0, sizeof(float) * (width - n));
   }
 
-  // B outputs of a block against all (connection, tap) pairs of its list, E of them at a time.
+  // B outputs against E entries: each sum over the band's positions is added to its place, (entry, output).
   template <int B, int E>
-  void block_of(int32_t block, int output, const float* y, int64_t width, int64_t n, int64_t entries,
-                const Packed& packed) {
-    const int taps = job.taps_h * job.taps_w;
-    const int32_t* inputs = job.inputs + job.indptr[block];
-    float* grads = grad + static_cast<int64_t>(job.indptr[block]) * taps * job.block + output;
-    int64_t e = 0;
-    for (; e + E <= entries; e += E) dots<B, E>(inputs, taps, e, y, width, n, grads, packed);
-    for (; e < entries; ++e) dots<B, 1>(inputs, taps, e, y, width, n, grads, packed);
-  }
-
-  template <int B, int E>
-  ADVISOR_INLINE void dots(const int32_t* inputs, int taps, int64_t e, const float* y, int64_t width, int64_t n,
-                           float* grads, const Packed& packed) {
+  ADVISOR_INLINE void dots(const float* panel, const int64_t* offsets, const float* y, int64_t width, int64_t n,
+                           float* grads) {
     using V = simd::vec<N>;
     const float* x[E];
-    simd::unroll<E>([&](auto i) ADVISOR_LAMBDA {
-      x[i] = packed.panel + inputs[(e + i) / taps] * packed.input_stride + packed.taps[(e + i) % taps];
-    });
-    V sums[B * E];
-    simd::unroll<B * E>([&](auto q) ADVISOR_LAMBDA { sums[q] = V{}; });
+    simd::unroll<E>([&](auto i) ADVISOR_LAMBDA { x[i] = panel + offsets[i]; });
+    V sums[E * B];
+    simd::unroll<E * B>([&](auto q) ADVISOR_LAMBDA { sums[q] = V{}; });
     int64_t v = 0;
     for (; v + N <= n; v += N) {
       V g[B];
@@ -125,7 +132,7 @@ struct GradWeight : Bands<N, GradWeight<N>> {
       simd::unroll<E>([&](auto i) ADVISOR_LAMBDA {
         V loaded = simd::load<N>(x[i] + v);
         if constexpr (B > 1) ADVISOR_KEEP(loaded);
-        simd::unroll<B>([&](auto b) ADVISOR_LAMBDA { sums[b * E + i] += g[b] * loaded; });
+        simd::unroll<B>([&](auto b) ADVISOR_LAMBDA { sums[i * B + b] += g[b] * loaded; });
       });
     }
     if (v < n) {
@@ -133,13 +140,18 @@ struct GradWeight : Bands<N, GradWeight<N>> {
       simd::unroll<E>([&](auto i) ADVISOR_LAMBDA {
         const V loaded = simd::load_some<N>(x[i] + v, static_cast<int>(n - v));
         simd::unroll<B>([&](auto b) ADVISOR_LAMBDA {
-          sums[b * E + i] += simd::load<N>(y + b * width + v) * loaded;
+          sums[i * B + b] += simd::load<N>(y + b * width + v) * loaded;
         });
       });
     }
-    simd::unroll<E>([&](auto i) ADVISOR_LAMBDA {
-      simd::unroll<B>([&](auto b) ADVISOR_LAMBDA { grads[(e + i) * job.block + b] += simd::sum<N>(sums[b * E + i]); });
-    });
+    if constexpr (E * B == N) {
+      const V all = simd::sums<N>(sums);
+      simd::unroll<E>([&](auto i) ADVISOR_LAMBDA {
+        simd::unroll<B>([&](auto b) ADVISOR_LAMBDA { grads[(B == 1 ? i : i * job.block) + b] += all[i * B + b]; });
+      });
+    } else {
+      grads[0] += simd::sum<N>(sums[0]);
+    }
   }
 };
 

@@ -54,6 +54,16 @@ template <int N>
 static ADVISOR_INLINE vec<N> splat(float f) {
   return f - vec<N>{};
 }
+// f(0) ... f(N - 1) with compile-time indices. Register tiles are arrays that only full unrolling keeps in registers.
+template <class F, int... I>
+static ADVISOR_INLINE void unroll_(F&& f, std::integer_sequence<int, I...>) {
+  (f(std::integral_constant<int, I>{}), ...);
+}
+template <int N, class F>
+static ADVISOR_INLINE void unroll(F&& f) {
+  unroll_(f, std::make_integer_sequence<int, N>{});
+}
+
 template <int N>
 static ADVISOR_INLINE float sum(vec<N> v) {
   if constexpr (N == 1) return v[0];
@@ -63,6 +73,28 @@ static ADVISOR_INLINE float sum(vec<N> v) {
     std::memcpy(&low, &v, sizeof low);
     std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
     return sum<N / 2>(low + high);
+  }
+}
+
+// Lanes of a and b whose index has bit W clear, plus those where it is set: result lanes with the bit clear come from
+// a, the others from b.
+template <int N, int W, int... I>
+static ADVISOR_INLINE vec<N> fold_pair(vec<N> a, vec<N> b, std::integer_sequence<int, I...>) {
+  typedef typename Vec<N>::ints ints;
+  return __builtin_shuffle(a, b, ints{((I & W) ? N + (I & ~W) : I)...}) +
+         __builtin_shuffle(a, b, ints{((I & W) ? N + I : (I | W))...});
+}
+// Lane i of the result is the sum over the lanes of v[i]: neighbours in the list fold into each other, level by level.
+template <int N, int W = 1>
+static ADVISOR_INLINE vec<N> sums(const vec<N>* v) {
+  if constexpr (W == N) {
+    return v[0];
+  } else {
+    vec<N> next[N / W / 2];
+    unroll<N / W / 2>([&](auto i) ADVISOR_LAMBDA {
+      next[i] = fold_pair<N, W>(v[2 * i], v[2 * i + 1], std::make_integer_sequence<int, N>{});
+    });
+    return sums<N, 2 * W>(next);
   }
 }
 
@@ -128,16 +160,6 @@ static ADVISOR_INLINE vec<N> load_some(const float* p, int n) {
   float lanes[N] = {};
   if (n > 0) std::memcpy(lanes, p, sizeof(float) * n);
   return load<N>(lanes);
-}
-
-// f(0) ... f(N - 1) with compile-time indices. Register tiles are arrays that only full unrolling keeps in registers.
-template <class F, int... I>
-static ADVISOR_INLINE void unroll_(F&& f, std::integer_sequence<int, I...>) {
-  (f(std::integral_constant<int, I>{}), ...);
-}
-template <int N, class F>
-static ADVISOR_INLINE void unroll(F&& f) {
-  unroll_(f, std::make_integer_sequence<int, N>{});
 }
 
 }  // namespace simd
