@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input, conv2d_weight
 
+from advisor.errors import KernelError
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
     "relu": F.relu,
@@ -52,7 +54,13 @@ def kept_weight(dense: Tensor, indptr: Tensor, inputs: Tensor, groups: int = 1) 
 
 
 def finish(out: Tensor, residual: Tensor | None, activation: str) -> Tensor:
-    """activation(out + residual)."""
+    """activation(out + residual).
+
+    Raises:
+        KernelError: the residual has another shape: the kernels do not spread it, so nothing here does.
+    """
+    if residual is not None and residual.shape != out.shape:
+        raise KernelError(f"residual of shape {tuple(residual.shape)}; expected {tuple(out.shape)}, as the output")
     return ACTIVATIONS[activation](out if residual is None else out + residual)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from advisor.errors import PlanError
+from advisor.errors import KernelError, PlanError
 from advisor.runtime import native, sparse_reference
 from advisor.runtime.connections import Connections
 from advisor.runtime.sparse import SparseConv, can_replace, sparse
@@ -106,6 +106,13 @@ def test_activation_and_residual(activation: str) -> None:
         torch.testing.assert_close(layer.bias.grad, dense.bias.grad / 3, rtol=1e-4, atol=2e-5)
         with pytest.raises(PlanError, match=f"has {activation} fused into it"):
             layer.to_dense()
+
+
+@pytest.mark.parametrize("method", ["direct", "gather", "dense"])
+def test_a_residual_of_another_shape_is_refused(method: str) -> None:
+    layer, _ = pair(nn.Conv2d(8, 8, 1), 4, even=3, method=method)
+    with pytest.raises(KernelError, match=r"residual \(?.*1, 8, 1, 1.*expected.*1, 8, 5, 5"):
+        layer(torch.zeros(1, 8, 5, 5), torch.zeros(1, 8, 1, 1))
 
 
 @pytest.mark.parametrize("method", ["direct", "gather", "dense"])
