@@ -10,7 +10,7 @@ import torch
 
 from advisor.errors import KernelError
 from advisor.runtime.native import library, tuner
-from advisor.runtime.native.checks import check_input, check_lists, check_shape
+from advisor.runtime.native.checks import check_geometry, check_input, check_lists, check_shape
 from advisor.runtime.native.job import Job
 
 ACTIVATIONS = ("none", "relu", "relu6", "silu")
@@ -80,14 +80,14 @@ def conv_forward(
     Raises:
         KernelError: shapes, types or lists that do not belong together.
     """
-    check_input(x, 4)
+    x = check_input(x, 4)
     check_lists(weight, indptr, inputs, bias)
     key = ("forward", x.shape, x.stride(), weight.shape, len(indptr), conv, activation, *_settings())
     found = _prepared.get(key)
     y = _result(x, (weight, indptr, conv)) if found is None else torch.empty(found.shape, memory_format=found.order)
     if residual is not None:
         check_shape(residual, tuple(y.shape), "residual")
-        check_input(residual, 4)
+        residual = check_input(residual, 4)
         if residual.stride() != y.stride():
             residual = torch.empty_like(y).copy_(residual)
     if found is None:
@@ -109,7 +109,7 @@ def conv_grad_input(
     conv: Conv,
 ) -> torch.Tensor:
     """Gradient of `conv_forward`'s x, N C H W, from the gradient of its output before activation."""
-    check_input(grad, 4)
+    grad = check_input(grad, 4)
     check_lists(weight, indptr, inputs, None)
     shape = tuple(input_shape)
     check_shape(grad, _output_shape(shape, weight, indptr, conv), "gradient")
@@ -133,8 +133,7 @@ def conv_grad_weight(
     conv: Conv,
 ) -> torch.Tensor:
     """Gradient of `conv_forward`'s weight, (rows, kh, kw, B): of the kept connections alone."""
-    check_input(grad, 4)
-    check_input(x, 4)
+    grad, x = check_input(grad, 4), check_input(x, 4)
     weight = torch.empty(tuple(weight_shape))
     check_lists(weight, indptr, inputs, None)
     check_shape(grad, _output_shape(tuple(x.shape), weight, indptr, conv), "gradient")
@@ -176,6 +175,8 @@ def linear_grad_weight(
     """Gradient of `linear_forward`'s weight, (rows, B)."""
     check_input(grad, 2)
     check_input(x, 2)
+    if len(weight_shape) != 2:
+        raise KernelError(f"weight of shape {tuple(weight_shape)}; expected (rows, block)")
     rows, block = weight_shape
     found = conv_grad_weight(_as_image(grad), _as_image(x), indptr, inputs, (rows, 1, 1, block), Conv())
     return found.view(rows, block)
@@ -208,6 +209,7 @@ def _output_shape(
 ) -> tuple[int, ...]:
     if len(input_shape) != 4:
         raise KernelError(f"input of shape {input_shape}; expected N C H W")
+    check_geometry(input_shape, weight, conv.stride, conv.padding, conv.dilation)
     height, width = conv.output((input_shape[2], input_shape[3]), (weight.shape[1], weight.shape[2]))
     if height < 0 or width < 0:
         raise KernelError(
@@ -267,7 +269,7 @@ def _run(kind: tuner.Kind, key: Any, found: _Prepared, tensors: tuple[torch.Tens
             return int(kernels.grad_weight(job, found.isa, weight.data_ptr()))
         return int(getattr(kernels, kind)(job, found.isa))
 
-    if key not in _prepared:
+    if found.job.lanes == 0:  # this very job has not been tiled; another thread may have tiled one like it
         tuning = tuner.choose(kind, job, found.isa, call)
         tuning.put(job)
         tuning.put(found.job)

@@ -6,14 +6,18 @@ import torch
 
 from advisor.errors import KernelError
 
+MOST_TAPS = 1024
+Pair = tuple[int, int]
 
-def check_input(x: torch.Tensor, dims: int) -> None:
-    """Raises KernelError unless `x` is a float32 tensor on the CPU with `dims` axes."""
+
+def check_input(x: torch.Tensor, dims: int) -> torch.Tensor:
+    """The tensor with its signs written out; raises KernelError unless it is float32 on the CPU with `dims` axes."""
     if x.dtype is not torch.float32 or not x.is_cpu or x.dim() != dims or x.layout is not torch.strided:
         raise KernelError(
             f"{x.dim()}-dimensional {x.dtype} tensor on {x.device}; the compiled kernels take float32 on cpu "
             f"with {dims} axes"
         )
+    return x.resolve_neg() if x.is_neg() else x
 
 
 def check_lists(weight: torch.Tensor, indptr: torch.Tensor, inputs: torch.Tensor, bias: torch.Tensor | None) -> None:
@@ -38,3 +42,17 @@ def check_shape(tensor: torch.Tensor, expected: tuple[int, ...], what: str) -> N
     """Raises KernelError unless `tensor` has the expected shape."""
     if tuple(tensor.shape) != expected:
         raise KernelError(f"{what} of shape {tuple(tensor.shape)}; expected {expected}")
+
+
+def check_geometry(
+    input_shape: tuple[int, ...], weight: torch.Tensor, stride: Pair, padding: Pair, dilation: Pair
+) -> None:
+    """Raises KernelError unless every size is one that a convolution can have."""
+    _, taps_h, taps_w, block = weight.shape
+    if min(input_shape[1], taps_h, taps_w, block, *stride, *dilation) < 1 or min(padding) < 0:
+        raise KernelError(
+            f"{input_shape[1]} input channels, a kernel of {taps_h}x{taps_w}, blocks of {block}, {stride=}, "
+            f"{padding=}, {dilation=}; expected positive sizes and no negative padding"
+        )
+    if taps_h * taps_w > MOST_TAPS:
+        raise KernelError(f"a kernel of {taps_h}x{taps_w}; the compiled kernels take {MOST_TAPS} taps at most")

@@ -27,6 +27,7 @@ _REPEATS = 4
 _HOPELESS = 1.6  # a first run so much slower than the best so far is not repeated
 _lock = threading.Lock()
 _known: dict[str, Tuning] = {}
+_stored: dict[str, Tuning] = {}  # read from the file
 
 
 def choose(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
@@ -42,10 +43,12 @@ def choose(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
             return _by_rule(kind, job, isa)
         with _lock:
             _read_file()
-            found = _known.get(key)
-            if found is None:
-                found = _known[key] = _fastest(kind, job, isa, run)
+            found = _known.get(key) or _stored.get(key)
+            # What another version wrote, or a hand, may not even be compiled: only what could be chosen here counts.
+            if found is None or found not in _every(kind, job, isa):
+                found = _fastest(kind, job, isa, run)
                 _append(key, found)
+            _known[key] = found
     return found
 
 
@@ -53,6 +56,7 @@ def forget() -> None:
     """Empties the memory (not the file): the next use of each shape reads or measures again."""
     with _lock:
         _known.clear()
+        _stored.clear()
         _read.cache_clear()
 
 
@@ -77,6 +81,16 @@ def _candidates(kind: Kind, job: Job, isa: int) -> Iterator[Tuning]:
     return tuning.candidates(tuning.reversed_job(job) if kind == "grad_input" else job, isa)
 
 
+def _every(kind: Kind, job: Job, isa: int) -> set[Tuning]:
+    """All that may be chosen for a job."""
+    tiles = set(_candidates(kind, job, isa))
+    if kind == "grad_weight":
+        return tiles
+    like = tuning.reversed_job(job) if kind == "grad_input" else job
+    finer = {t for tile in tiles for t in tuning.refinements(like, tile)}
+    return tiles | finer | {t for tile in finer for t in tuning.refinements(like, tile)}
+
+
 def _by_rule(kind: Kind, job: Job, isa: int) -> Tuning:
     return next(_candidates(kind, job, isa))
 
@@ -98,19 +112,21 @@ def _best_of(
     """(seconds, tiling) of the fastest, `best` among them."""
     for tiling in tilings:
         tiling.put(job)
-        first = _time(run)
+        first = _time(run, job.threads)
         if first is None or (best is not None and first > _HOPELESS * best[0]):
             continue
-        times = [t for t in (first, *(_time(run) for _ in range(_REPEATS - 1))) if t is not None]
+        times = [t for t in (first, *(_time(run, job.threads) for _ in range(_REPEATS - 1))) if t is not None]
         if best is None or min(times) < best[0]:
             best = min(times), tiling
     return best
 
 
-def _time(run: Callable[[], int]) -> float | None:
-    start = time.perf_counter()
+def _time(run: Callable[[], int], job_threads: int) -> float | None:
+    # With one thread, what other processes take away does not count.
+    clock = time.thread_time if job_threads == 1 else time.perf_counter
+    start = clock()
     status = run()
-    return None if status else time.perf_counter() - start
+    return None if status else clock() - start
 
 
 def _key(kind: Kind, job: Job, isa: int) -> str:
@@ -147,9 +163,10 @@ def _read(path: Path) -> None:
         try:
             entry = json.loads(line)
             values = entry["tuning"]
-            found = Tuning(**{**values, "layout": Layout(values["layout"]), "kernel": Kernel(values["kernel"])})
-            _known.setdefault(entry["key"], found)
-        except (ValueError, TypeError, KeyError):
+            if all(isinstance(value, int) for value in values.values()):
+                found = Tuning(**{**values, "layout": Layout(values["layout"]), "kernel": Kernel(values["kernel"])})
+                _stored[str(entry["key"])] = found
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue  # half a line of a killed process, or another version's: measured anew
 
 

@@ -102,7 +102,6 @@ def test_the_same_bits_again_and_on_any_number_of_threads(name: str, isa: str) -
             assert one.numpy().tobytes() == two.numpy().tobytes()
 
 
-@pytest.mark.xfail(reason="a second thread with a shape that is just being prepared runs it without any tiling")
 def test_first_calls_at_the_same_time() -> None:
     case = Case(size=(5, 5))
     x, layer = case.x(), case.layer()
