@@ -21,6 +21,7 @@ _CALLS: dict[Any, str] = {
     F.silu: "silu",
 }
 _ADDS = {operator.add, operator.iadd, torch.add, "add", "add_"}
+_DROPS = {"StochasticDepth", "DropPath"}
 SEQUENTIAL = nn.Sequential.forward
 _OWN = {"graph", "meta", "training"}  # attributes of a GraphModule itself
 _HOOKS = tuple(f"_forward{kind}hooks{more}" for kind in ("_", "_pre_") for more in ("", "_with_kwargs"))
@@ -104,12 +105,17 @@ def _rewrite(graph: fx.Graph, root: nn.Module) -> bool:
     """Fuses in place; whether anything was."""
     modules = dict(root.named_modules(remove_duplicate=False))
     calls = [node for node in graph.nodes if node.op == "call_module" and not is_hooked(modules[node.target])]
-    for node in [node for node in calls if type(modules[node.target]) is nn.Identity]:
+    for node in [node for node in calls if _passes(modules[node.target])]:
         node.replace_all_uses_with(node.args[0])
         graph.erase_node(node)
     layers = [node for node in calls if isinstance(modules[node.target], Sparse)]
     done = [_absorb(graph, node, modules) for node in layers]
     return any(done)
+
+
+def _passes(module: nn.Module) -> bool:
+    """Whether a module returns its input: in evaluation, the ways to drop whole branches (torchvision, timm) do."""
+    return type(module) is nn.Identity or (type(module).__name__ in _DROPS and not module.training)
 
 
 def _absorb(graph: fx.Graph, node: fx.Node, modules: dict[str, nn.Module]) -> bool:

@@ -231,6 +231,7 @@ def test_inputs_that_do_not_fit_leave_it_alone() -> None:
     [
         ("resnet18", 19 - 3, 8),
         pytest.param("mobilenet_v2", 27, 10, marks=pytest.mark.slow),
+        pytest.param("efficientnet_b0", 41, 9, marks=pytest.mark.slow),
         pytest.param("vgg11", 9, 0, marks=pytest.mark.slow),
     ],
 )
