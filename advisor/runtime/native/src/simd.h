@@ -80,9 +80,8 @@ static ADVISOR_INLINE float sum(vec<N> v) {
 // a, the others from b.
 template <int N, int W, int... I>
 static ADVISOR_INLINE vec<N> fold_pair(vec<N> a, vec<N> b, std::integer_sequence<int, I...>) {
-  typedef typename Vec<N>::ints ints;
-  return __builtin_shuffle(a, b, ints{((I & W) ? N + (I & ~W) : I)...}) +
-         __builtin_shuffle(a, b, ints{((I & W) ? N + I : (I | W))...});
+  return ADVISOR_SHUFFLE(N, a, b, ((I & W) ? N + (I & ~W) : I)...) +
+         ADVISOR_SHUFFLE(N, a, b, ((I & W) ? N + I : (I | W))...);
 }
 // Lane i of the result is the sum over the lanes of v[i]: neighbours in the list fold into each other, level by level.
 template <int N, int W = 1>
