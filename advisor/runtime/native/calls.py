@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +81,7 @@ def conv_forward(
     """
     x = check_input(x, 4)
     check_lists(weight, indptr, inputs, bias)
-    key = ("forward", x.shape, x.stride(), weight.shape, len(indptr), conv, activation, *_settings())
+    key = ("forward", x.shape, x.stride(), weight.shape, indptr.shape[0], conv, activation, torch.get_num_threads())
     found = _prepared.get(key)
     y = _result(x, (weight, indptr, conv)) if found is None else torch.empty(found.shape, memory_format=found.order)
     if residual is not None:
@@ -96,7 +95,7 @@ def conv_forward(
         job = _job(x, y, weight, indptr, conv)
         job.activation = ACTIVATIONS.index(activation)
         found = _Prepared(job, tuple(y.shape), _order(y), library.isa_number())
-    _run("forward", key, found, (x, y, weight, indptr, inputs, bias, residual))
+    _run("forward", key, found, x, y, weight, indptr, inputs, bias, residual)
     return y
 
 
@@ -116,11 +115,11 @@ def conv_grad_input(
     x = torch.empty(shape, memory_format=_order(grad))
     if grad.numel() == 0:
         return x.zero_()
-    key = ("grad_input", grad.stride(), shape, weight.shape, len(indptr), conv, *_settings())
+    key = ("grad_input", grad.stride(), shape, weight.shape, indptr.shape[0], conv, torch.get_num_threads())
     found = _prepared.get(key)
     if found is None:
         found = _Prepared(_job(x, grad, weight, indptr, conv), shape, _order(grad), library.isa_number())
-    _run("grad_input", key, found, (x, grad, weight, indptr, inputs, None, None))
+    _run("grad_input", key, found, x, grad, weight, indptr, inputs)
     return x
 
 
@@ -137,12 +136,21 @@ def conv_grad_weight(
     weight = torch.empty(tuple(weight_shape))
     check_lists(weight, indptr, inputs, None)
     check_shape(grad, _output_shape(tuple(x.shape), weight, indptr, conv), "gradient")
-    key = ("grad_weight", grad.stride(), x.shape, x.stride(), weight.shape, len(indptr), conv, *_settings())
+    key = (
+        "grad_weight",
+        grad.stride(),
+        x.shape,
+        x.stride(),
+        weight.shape,
+        indptr.shape[0],
+        conv,
+        torch.get_num_threads(),
+    )
     found = _prepared.get(key)
     if found is None:
         job = _job(x, grad, weight, indptr, conv)
         found = _Prepared(job, tuple(weight.shape), torch.contiguous_format, library.isa_number())
-    _run("grad_weight", key, found, (x, grad, weight, indptr, inputs, None, None))
+    _run("grad_weight", key, found, x, grad, weight, indptr, inputs)
     return weight
 
 
@@ -200,7 +208,9 @@ def _as_taps(weight: torch.Tensor) -> torch.Tensor:
 def _order(x: torch.Tensor) -> torch.memory_format:
     """Channels-last where x is in that order and in no other, or is a view of rows, as linear layers make."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    last = last or (x.stride(1) == 1 and x.shape[1] > 1 and not x.is_contiguous())
+    last = last or (
+        x.stride(1) == 1 and x.shape[1] > 1 and x.shape[0] * x.shape[2] * x.shape[3] > 1 and not x.is_contiguous()
+    )
     return torch.channels_last if last else torch.contiguous_format
 
 
@@ -216,16 +226,12 @@ def _output_shape(
             f"input of {input_shape[2]}x{input_shape[3]} is smaller than the kernel of "
             f"{weight.shape[1]}x{weight.shape[2]}; enlarge it or pad more"
         )
-    return input_shape[0], (len(indptr) - 1) * weight.shape[3], height, width
+    return input_shape[0], (indptr.shape[0] - 1) * weight.shape[3], height, width
 
 
 def _result(x: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor, Conv]) -> torch.Tensor:
     weight, indptr, conv = layer
     return torch.empty(_output_shape(tuple(x.shape), weight, indptr, conv), memory_format=_order(x))
-
-
-def _settings() -> tuple[int, str | None, str | None]:
-    return torch.get_num_threads(), os.environ.get("ADVISOR_ISA"), os.environ.get("ADVISOR_TUNING")
 
 
 def _job(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, indptr: torch.Tensor, conv: Conv) -> Job:
@@ -245,41 +251,46 @@ def _job(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, indptr: torch.T
         -conv.padding[1],
         *conv.dilation,
         block,
-        len(indptr) - 1,
+        indptr.shape[0] - 1,
         0,
         torch.get_num_threads(),
     )
 
 
-def _run(kind: tuner.Kind, key: Any, found: _Prepared, tensors: tuple[torch.Tensor | None, ...]) -> None:
-    x, y, weight, indptr, inputs, bias, residual = tensors
-    assert x is not None
-    assert y is not None
-    assert weight is not None
-    job = Job.from_buffer_copy(found.job)
-    # Held until the call is over, for theirs are the addresses that the job holds.
-    held = [None if t is None else t.contiguous() for t in (weight, bias, indptr, inputs)]
-    job.weight, job.bias, job.indptr, job.inputs = (None if t is None else t.data_ptr() for t in held)
-    job.x, job.y = x.data_ptr(), y.data_ptr()
-    job.residual = None if residual is None else residual.data_ptr()
-    kernels = library.kernels()
-
-    def call() -> int:
-        if kind == "grad_weight":
-            return int(kernels.grad_weight(job, found.isa, weight.data_ptr()))
-        return int(getattr(kernels, kind)(job, found.isa))
-
+def _run(
+    kind: tuner.Kind,
+    key: Any,
+    found: _Prepared,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    weight: torch.Tensor,
+    indptr: torch.Tensor,
+    inputs: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    residual: torch.Tensor | None = None,
+) -> None:
+    # Names hold on to what `contiguous` may have copied until the call is over.
+    kept, starts, rows = weight.contiguous(), indptr.contiguous(), inputs.contiguous()
+    added = None if bias is None else bias.contiguous()
+    addresses = (
+        x.data_ptr(),
+        y.data_ptr(),
+        kept.data_ptr(),
+        starts.data_ptr(),
+        rows.data_ptr(),
+        0 if added is None else added.data_ptr(),
+        0 if residual is None else residual.data_ptr(),
+    )
+    entry = getattr(library.kernels(), kind)
     if found.job.lanes == 0:  # this very job has not been tiled; another thread may have tiled one like it
-        tuning = tuner.choose(kind, job, found.isa, call)
-        tuning.put(job)
-        tuning.put(found.job)
+        tuner.choose(kind, found.job, found.isa, lambda: int(entry(found.job, found.isa, *addresses))).put(found.job)
         if len(_prepared) >= _MOST_PREPARED:
             _prepared.clear()
         _prepared[key] = found
-    if status := call():
+    if status := entry(found.job, found.isa, *addresses):
         raise KernelError(f"sparse kernel: {_PROBLEMS.get(status, f'status {status}')}")
 
 
 def forget() -> None:
-    """Empties what is prepared, so that the next call of each shape asks the tuner again."""
+    """Empties what is prepared: the next call of each shape reads the environment and asks the tuner again."""
     _prepared.clear()

@@ -22,7 +22,7 @@ def check_input(x: torch.Tensor, dims: int) -> torch.Tensor:
 
 def check_lists(weight: torch.Tensor, indptr: torch.Tensor, inputs: torch.Tensor, bias: torch.Tensor | None) -> None:
     """Raises KernelError unless weight (rows, kh, kw, B), indptr (blocks + 1), inputs (rows) and bias fit together."""
-    if indptr.dtype is not torch.int32 or inputs.dtype is not torch.int32 or indptr.dim() != 1 or not len(indptr):
+    if indptr.dtype is not torch.int32 or inputs.dtype is not torch.int32 or indptr.dim() != 1 or indptr.shape[0] == 0:
         raise KernelError(f"lists of {indptr.dtype} and {inputs.dtype}; expected two one-dimensional torch.int32")
     if weight.dtype is not torch.float32 or weight.dim() != 4 or weight.shape[0] != inputs.numel():
         raise KernelError(
@@ -31,7 +31,7 @@ def check_lists(weight: torch.Tensor, indptr: torch.Tensor, inputs: torch.Tensor
         )
     if not (weight.is_cpu and indptr.is_cpu and inputs.is_cpu):
         raise KernelError(f"weight on {weight.device}, lists on {indptr.device}; the compiled kernels take cpu tensors")
-    outputs = (len(indptr) - 1) * weight.shape[3]
+    outputs = (indptr.shape[0] - 1) * weight.shape[3]
     if bias is not None and (bias.dtype is not torch.float32 or bias.shape != (outputs,) or not bias.is_cpu):
         raise KernelError(
             f"bias {tuple(bias.shape)} of {bias.dtype} on {bias.device}; expected ({outputs},) of torch.float32 on cpu"

@@ -112,6 +112,7 @@ def test_threads_sets_and_kinds_have_choices_of_their_own(
     torch.set_num_threads(torch.get_num_threads() + 1)
     call()
     monkeypatch.setenv("ADVISOR_ISA", "portable")
+    calls.forget()
     call()
     weight, indptr, inputs = CASE.layer()
     grad = CASE.tensor(*CASE.out_shape())

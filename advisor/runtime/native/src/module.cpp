@@ -1,4 +1,4 @@
-// The Python side: `forward(job)` and friends take a ctypes structure with the layout of Job and return a status.
+// The Python side: `forward(job, ...)` and friends take a ctypes structure with the layout of Job and return a status.
 // Only the limited API is used, so that one build serves every Python from 3.11 on; torch is never linked against.
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -66,55 +66,61 @@ bool read(PyObject* object, Job& job) {
   return fits;
 }
 
+const float* floats(unsigned long long address) { return reinterpret_cast<const float*>(static_cast<uintptr_t>(address)); }
+const int32_t* ints(unsigned long long address) { return reinterpret_cast<const int32_t*>(static_cast<uintptr_t>(address)); }
+
+// Every entry takes (job, instruction_set, x, y, weight, indptr, inputs, bias, residual): a job without addresses, which
+// calls of one shape share, and the addresses of this call (0 for none).
 template <class Work>
-PyObject* run(PyObject* object, Work work) {
-  Job job;  // a copy: the caller may change its own while this one runs
+PyObject* run(PyObject* args, Work work) {
+  PyObject* object;
+  int set;
+  unsigned long long x, y, weight, indptr, inputs, bias, residual;
+  if (!PyArg_ParseTuple(args, "OiKKKKKKK", &object, &set, &x, &y, &weight, &indptr, &inputs, &bias, &residual))
+    return nullptr;
+  Job job;
   if (!read(object, job)) return nullptr;
+  job.x = floats(x);
+  job.y = const_cast<float*>(floats(y));
+  job.weight = floats(weight);
+  job.indptr = ints(indptr);
+  job.inputs = ints(inputs);
+  job.bias = floats(bias);
+  job.residual = floats(residual);
   int32_t status = kBadLists;
   Py_BEGIN_ALLOW_THREADS
-  if (inside(job)) status = work(job);
+  if (inside(job)) status = work(set, job);
   Py_END_ALLOW_THREADS
   return PyLong_FromLong(status);
 }
 
 PyObject* py_forward(PyObject*, PyObject* args) {
-  PyObject* object;
-  int set;
-  if (!PyArg_ParseTuple(args, "Oi", &object, &set)) return nullptr;
-  return run(object, [set](const Job& job) {
+  return run(args, [](int set, const Job& job) {
     const Forward forward = forward_of(set, job.lanes);
     return forward ? forward(job) : static_cast<int32_t>(kBadTuning);
   });
 }
 
 PyObject* py_grad_input(PyObject*, PyObject* args) {
-  PyObject* object;
-  int set;
-  if (!PyArg_ParseTuple(args, "Oi", &object, &set)) return nullptr;
-  return run(object, [set](const Job& job) {
+  return run(args, [](int set, const Job& job) {
     const Forward forward = forward_of(set, job.lanes);
     return forward ? grad_input(job, forward) : static_cast<int32_t>(kBadTuning);
   });
 }
 
 PyObject* py_grad_weight(PyObject*, PyObject* args) {
-  PyObject* object;
-  int set;
-  unsigned long long address;
-  if (!PyArg_ParseTuple(args, "OiK", &object, &set, &address)) return nullptr;
-  auto* grad = reinterpret_cast<float*>(static_cast<uintptr_t>(address));
-  return run(object, [set, grad](const Job& job) {
+  return run(args, [](int set, const Job& job) {
     const GradWeight entry = grad_weight_of(set, job.lanes);
-    return entry ? entry(job, grad) : static_cast<int32_t>(kBadTuning);
+    return entry ? entry(job, const_cast<float*>(job.weight)) : static_cast<int32_t>(kBadTuning);
   });
 }
 
 PyObject* py_isa(PyObject*, PyObject*) { return PyLong_FromLong(isa()); }
 
 PyMethodDef methods[] = {
-    {"forward", py_forward, METH_VARARGS, "forward(job, instruction_set) -> status"},
-    {"grad_input", py_grad_input, METH_VARARGS, "grad_input(job, instruction_set) -> status; writes job.x"},
-    {"grad_weight", py_grad_weight, METH_VARARGS, "grad_weight(job, instruction_set, address) -> status"},
+    {"forward", py_forward, METH_VARARGS, "forward(job, instruction_set, seven addresses) -> status"},
+    {"grad_input", py_grad_input, METH_VARARGS, "the same, with y the gradient of the output; writes x"},
+    {"grad_weight", py_grad_weight, METH_VARARGS, "the same, with y the gradient of the output; writes weight"},
     {"isa", py_isa, METH_NOARGS, "The newest instruction set of this CPU: 2 AVX-512, 1 AVX2 with FMA, 0 neither."},
     {nullptr, nullptr, 0, nullptr},
 };
