@@ -168,13 +168,13 @@ class BuildKernels(build_ext):
     def copy_extensions_to_source(self) -> None:
         super().copy_extensions_to_source()
         for extension in self.extensions:
-            built = Path(self.get_ext_fullpath(extension.name))
+            built = Path(self.build_lib, self.get_ext_filename(extension.name))
             source = ROOT.joinpath(*extension.name.split(".")[:-1])
             if built.exists():
                 (source / NOT_BUILT).unlink(missing_ok=True)
             else:
                 (source / built.name).unlink(missing_ok=True)
-                shutil.copyfile(built.parent / NOT_BUILT, source / NOT_BUILT)
+                shutil.copyfile(built.with_name(NOT_BUILT), source / NOT_BUILT)
 
 
 if __name__ == "__main__":

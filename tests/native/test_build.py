@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -79,6 +80,25 @@ def test_a_compiler_that_fails_is_no_error_either(tmp_path: Path) -> None:
     site = unpacked(tmp_path)[1]
     assert not list(site.rglob("*.so"))
     assert "false" in (site / "advisor/runtime/native/not_built.txt").read_text()
+
+
+def test_built_in_place_without_a_compiler(tmp_path: Path) -> None:
+    """As an editable install does: an extension from before does not stay beside newer Python."""
+    copy = tmp_path / "copy"
+    native = copy / "advisor/runtime/native"
+    shutil.copytree(ROOT / "advisor/runtime/native/src", native / "src")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    (native / "__init__.py").touch()
+    (copy / "advisor/__init__.py").touch()
+    (copy / "app.py").touch()
+    old = native / "_kernels.abi3.so"
+    old.write_bytes(b"")
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    environment = os.environ | {"CXX": "no-such-compiler", "ADVISOR_REQUIRE_NATIVE": "0", "ADVISOR_NATIVE": "1"}
+    subprocess.run(command, check=True, capture_output=True, cwd=copy, env=environment)
+    assert not old.exists()
+    assert "CXX=no-such-compiler" in (native / "not_built.txt").read_text()
 
 
 def test_kernels_may_be_required(tmp_path: Path) -> None:
