@@ -12,11 +12,11 @@ from torch.autograd import forward_ad
 from advisor.errors import PlanError, unknown
 from advisor.runtime import sparse_reference as reference
 from advisor.runtime.connections import Connections
+from advisor.runtime.methods import GATHER_BLOCK
 from advisor.runtime.packed import differ
 from advisor.runtime.sparse_kernels import has_kernels, types_of
 
 SparseMethod = Literal["direct", "gather", "dense"]
-GATHER_BLOCK = 16  # outputs per block from which a gathered product beats the masked dense layer
 
 
 class Sparse(nn.Module):
