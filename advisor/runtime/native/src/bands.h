@@ -51,10 +51,17 @@ struct Bands {
   }
 
   // 1x1 layers that read their input where it is. The last band moves back to end with its plane, so that nothing is
-  // read behind it; positions that two bands share get the same sums twice.
+  // read behind it; positions that two bands share get the same sums twice, from the same thread.
   void in_place_band(int64_t index, int split) {
+    const int64_t bands = count / job.images, image = index / bands, last = bands - 1;
+    const int64_t i = index % bands;
+    if (i == last && last > 0) return;
+    in_place_part(image, i, bands, split);
+    if (i + 1 == last) in_place_part(image, last, bands, split);
+  }
+
+  void in_place_part(int64_t image, int64_t i, int64_t bands, int split) {
     static const int32_t tap = 0;
-    const int64_t bands = count / job.images, image = index / bands, i = index % bands;
     const int64_t vectors = (pixels + N - 1) / N;
     int64_t first = vectors * i / bands * N;
     const int64_t end = vectors * (i + 1) / bands * N, width = end - first;
