@@ -97,7 +97,8 @@ class SparseConv(Sparse):
         if flat:
             x, residual = x.unsqueeze(2), None if residual is None else residual.unsqueeze(2)
         kept = weight.unsqueeze(1) if flat else weight
-        x, residual = x.to(weight.dtype), None if residual is None else residual.to(weight.dtype)
+        if x.dtype is not weight.dtype or residual is not None:
+            x, residual = x.to(weight.dtype), None if residual is None else residual.to(weight.dtype)
         if _past_dispatcher(x, weight, bias, residual):
             call = kernels_of(x).conv_forward
             out = call(x, kept, self.indptr, self.inputs, bias, residual, activation, self._at)

@@ -157,9 +157,11 @@ def _more_images(call: Callable[..., Tensor], images: tuple[int, ...]) -> Rule:
 
 def is_unwatched(args: Sequence[Any]) -> bool:
     """Whether a call may go past torch's dispatcher: nobody compiles, traces, transforms or profiles."""
+    for a in args:
+        if a is not None and type(a) not in _PLAIN and isinstance(a, Tensor):
+            return False
     return (
         not torch.compiler.is_compiling()
-        and all(type(a) in _PLAIN or not isinstance(a, Tensor) for a in args)
         and not torch._C._len_torch_dispatch_stack()
         and not torch._C._len_torch_function_stack()
         and torch._C._functorch.peek_interpreter_stack() is None
@@ -169,7 +171,9 @@ def is_unwatched(args: Sequence[Any]) -> bool:
 
 
 def wants_gradients(args: Sequence[Any]) -> bool:
-    return torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
+    if not torch.is_grad_enabled():
+        return False
+    return any(isinstance(a, Tensor) and a.requires_grad for a in args)
 
 
 def _complete(

@@ -294,3 +294,4 @@ def _run(
 def forget() -> None:
     """Empties what is prepared: the next call of each shape reads the environment and asks the tuner again."""
     _prepared.clear()
+    library.forget()

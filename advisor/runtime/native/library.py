@@ -42,9 +42,19 @@ def available() -> bool:
 
 def why_not() -> str:
     """Why they cannot, in one line; "" where they can."""
+    return _why_not()
+
+
+@cache
+def _why_not() -> str:
     if os.environ.get("ADVISOR_NATIVE") == "0":
         return "switched off by ADVISOR_NATIVE=0"
     return _load()[1]
+
+
+def forget() -> None:
+    """The environment is read again at the next question."""
+    _why_not.cache_clear()
 
 
 @cache

@@ -11,6 +11,7 @@ import torch
 
 from advisor.errors import AdvisorError, KernelError
 from advisor.runtime import native
+from advisor.runtime.native import calls
 from tests.runtime.native.cases import Case
 
 CASE = Case(size=(6, 6))
@@ -128,6 +129,7 @@ def test_linear_refuses() -> None:
 
 def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADVISOR_NATIVE", "0")
+    calls.forget()
     assert not native.available()
     assert native.isa() == ""
     with pytest.raises(KernelError, match="ADVISOR_NATIVE=0"):
