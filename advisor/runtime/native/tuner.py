@@ -130,7 +130,10 @@ def _time(run: Callable[[], int], job_threads: int) -> float | None:
 
 
 def _key(kind: Kind, job: Job, isa: int) -> str:
-    order = "last" if job.x_channel == 1 and job.in_channels > 1 else "first" if job.x_col == 1 else "other"
+    read = tuning.reversed_job(job) if kind == "grad_input" else job
+    order = "last" if read.x_channel == 1 and read.in_channels > 1 else "first" if read.x_col == 1 else "other"
+    if order == "first" and read.x_row != read.in_w:
+        order = "gaps"  # part of a wider map: what reads whole planes in place cannot run
     sizes = ",".join(str(getattr(job, name)) for name in _SHAPE)
     return f"{VERSION} {cpu()} {isa} {kind} {order} {sizes}"
 

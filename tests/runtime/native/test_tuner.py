@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from advisor.runtime import native
-from advisor.runtime.native import calls, tuner
+from advisor.runtime.native import calls, tuner, tuning
+from advisor.runtime.native.tuning import Layout, Tuning
 from tests.runtime.native.cases import Case, assert_close
 
 CASE = Case(block=8, channels=8, size=(10, 20))
@@ -103,6 +104,21 @@ def test_every_part_of_a_shape_counts(change: dict[str, Any], cache: Path, measu
     call(replace(CASE, **change))
     assert len(measured) == 2
     assert len({entry["key"] for entry in entries(cache)}) == 2
+
+
+@pytest.mark.parametrize("layout", ["part of wider rows", "every other column", "columns first", "channels first"])
+def test_what_reads_whole_planes_is_not_chosen_for_parts_of_them(
+    layout: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(block=8, channels=8, size=(20, 20), kernel=(1, 1), padding=(0, 0))
+
+    def in_place_where_it_can(kind: Any, job: Any, isa: int, run: Any) -> Tuning:
+        choices = [*tuning.candidates(job, isa)]
+        return next((c for c in choices if c.layout == Layout.IN_PLACE), choices[0])
+
+    monkeypatch.setattr(tuner, "_fastest", in_place_where_it_can)
+    whole = call(case)
+    torch.testing.assert_close(call(replace(case, layout=layout)), whole)
 
 
 def test_threads_sets_and_kinds_have_choices_of_their_own(
