@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from advisor.errors import PlanError
+from advisor.errors import KernelError, PlanError
 from advisor.runtime import sparse_reference as reference
 from advisor.runtime.connections import Connections
 from advisor.runtime.sparse_kernels import geometry, kernels_of
@@ -78,6 +78,12 @@ class SparseConv(Sparse):
         if x.dim() == len(self.kernel_size) + 1:
             added = None if residual is None else residual.unsqueeze(0)
             return self.forward(x.unsqueeze(0), added, activation).squeeze(0)
+        if x.dim() != len(self.kernel_size) + 2 or x.shape[1] != self.in_channels:
+            # No kernel sees that: the lists fit an input of more channels as well.
+            raise KernelError(
+                f"input of shape {tuple(x.shape)}; expected {self.in_channels} channels and {len(self.kernel_size)} "
+                "sizes after them, with or without a batch"
+            )
         if self._pads:
             x = F.pad(x, self._pads, mode="constant" if self.padding_mode == "zeros" else self.padding_mode)
         method = self.runs_by(x)
@@ -137,6 +143,8 @@ class SparseLinear(Sparse):
     def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
         """activation(x W + bias); `activation` for this call, the layer's own otherwise."""
         activation = activation or self.activation
+        if x.shape[-1] != self.in_features:
+            raise KernelError(f"input of shape {tuple(x.shape)}; expected {self.in_features} features at the end")
         rows, method = x.reshape(-1, self.in_features), self.runs_by(x)
         if method == "direct":
             rows = rows.to(self.weight.dtype)

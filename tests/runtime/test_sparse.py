@@ -116,6 +116,17 @@ def test_a_residual_of_another_shape_is_refused(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["direct", "gather", "dense"])
+@pytest.mark.parametrize("shape", [(1, 9, 5, 5), (1, 7, 5, 5), (9, 5, 5), (8, 5), (1, 1, 8, 5, 5)])
+def test_an_input_of_another_layer_is_refused(method: str, shape: tuple[int, ...]) -> None:
+    layer, _ = pair(nn.Conv2d(8, 8, 3, padding=1), 4, even=3, method=method)
+    with pytest.raises(KernelError, match="expected 8 channels and 2 sizes after them"):
+        layer(torch.zeros(shape))
+    linear, _ = pair(nn.Linear(8, 8), 4, even=3, method=method)
+    with pytest.raises(KernelError, match="expected 8 features at the end"):
+        linear(torch.zeros(4, shape[0] + 15))
+
+
+@pytest.mark.parametrize("method", ["direct", "gather", "dense"])
 def test_channels_last_comes_out_as_it_went_in(method: str) -> None:
     layer, dense = pair(nn.Conv2d(8, 12, 3), 4, even=3, method=method)
     x = torch.randn(2, 8, 6, 6).to(memory_format=torch.channels_last)
