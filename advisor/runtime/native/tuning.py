@@ -9,6 +9,7 @@ from enum import IntEnum
 from advisor.runtime.native.job import Job
 
 _FIRST_CACHE_BYTES = 24 << 10  # of 32 KiB: what a tile reads should stay there
+_MOST_BAND_BYTES = 32 << 20  # each thread keeps the memory of its largest band
 _LANES = ((4,), (8,), (16, 8))  # by instruction set
 _REGISTERS = (16, 16, 32)
 # Tiles of rows x vectors that are compiled, by vertical taps and stride.
@@ -83,7 +84,8 @@ def candidates(job: Job, isa: int) -> Iterator[Tuning]:
     """The tiles worth measuring, the likeliest first."""
     splits = _splits(job, isa)
     for tuning in dict.fromkeys(_tiles(job, isa)):
-        yield replace(tuning, splits=splits)
+        if _band_bytes(job, tuning) <= _MOST_BAND_BYTES:
+            yield replace(tuning, splits=splits)
 
 
 def refinements(job: Job, best: Tuning) -> Iterator[Tuning]:
@@ -106,6 +108,21 @@ def _strip_bytes(job: Job, tuning: Tuning) -> int:
         return int(4 * job.in_channels * across * copies * (tuning.rows * job.stride_h + taps_h - 1))
     planes = taps_h * taps_w if tuning.layout == Layout.COLUMNS else taps_w + taps_h
     return int(4 * job.in_channels * across * planes)
+
+
+def _band_bytes(job: Job, tuning: Tuning) -> int:
+    """What a thread packs at once, where that is whole rows: on long lines of pixels, all of the input and more."""
+    if tuning.layout in (Layout.IN_PLACE, Layout.COLUMNS):
+        return 0
+    taps_h, step_h, stride_h, taps_w, step_w, stride_w, across = (
+        (job.taps_w, job.step_w, job.stride_w, job.taps_h, job.step_h, job.stride_h, job.out_h)
+        if tuning.swapped
+        else (job.taps_h, job.step_h, job.stride_h, job.taps_w, job.step_w, job.stride_w, job.out_w)
+    )
+    rows = tuning.rows + (taps_h - 1) * step_h // stride_h
+    planes = min(taps_h, stride_h) * (taps_w if tuning.layout == Layout.SHIFTED else min(taps_w, stride_w))
+    columns = across + (0 if tuning.layout == Layout.SHIFTED else (taps_w - 1) * step_w // stride_w)
+    return int(4 * job.in_channels * planes * rows * columns)
 
 
 def _splits(job: Job, isa: int) -> int:
@@ -159,6 +176,8 @@ def _rows(job: Job, isa: int, *, swapped: bool) -> Iterator[Tuning]:
     if step != 1:
         return
     for lanes in _LANES[isa]:
+        if 4 * width <= lanes:
+            continue  # nearly all of every vector would be thrown away
         for rows, vectors in _ROWS.get((taps, stride), ()):
             if vectors <= -(-width // lanes) and rows <= height and rows * vectors < _REGISTERS[isa] - taps:
                 yield Tuning(
@@ -174,8 +193,9 @@ def _rows(job: Job, isa: int, *, swapped: bool) -> Iterator[Tuning]:
 def gradient_candidates(job: Job, isa: int) -> Iterator[Tuning]:
     """For the gradient of the weight: how many positions a band has, and whether vertical taps share planes."""
     lanes = _LANES[isa][0]
-    if job.taps_h * job.taps_w > 1:
-        yield Tuning(lanes=lanes, layout=Layout.SHIFTED, vectors=1)
+    shifted = Tuning(lanes=lanes, layout=Layout.SHIFTED, vectors=1)
+    if job.taps_h * job.taps_w > 1 and _band_bytes(job, shifted) <= _MOST_BAND_BYTES:
+        yield shifted
     for vectors in (16, 32, 8):
         yield Tuning(lanes=lanes, layout=Layout.COLUMNS, vectors=vectors)
 

@@ -13,6 +13,7 @@ import torch
 
 from advisor.runtime import native
 from advisor.runtime.native import calls, library, tuner
+from advisor.runtime.native.tuning import Layout
 from tests.runtime.native.cases import Case, assert_close, tiled
 from tests.runtime.native.test_values import _grads
 
@@ -135,3 +136,17 @@ def test_calls_at_the_same_time_do_not_mix() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(one, range(8 * len(jobs))))
+
+
+@pytest.mark.parametrize("block", [1, 4])
+def test_no_band_holds_all_of_a_long_line(block: int, isa: str) -> None:
+    def layouts(length: int) -> set[Layout]:
+        case = Case(channels=64, blocks=16, block=block, kernel=(1, 5), padding=(0, 2), batch=1, size=(1, length))
+        weight, indptr, _ = case.layer()
+        x, y = torch.empty(1, 64, 1, length, device="meta"), torch.empty(case.out_shape(), device="meta")
+        job, number = calls._job(x, y, weight, indptr, case.conv), library.ISAS.index(isa)
+        kinds: tuple[tuner.Kind, ...] = ("forward", "grad_input", "grad_weight")
+        return {t.layout for kind in kinds for t in tuner._candidates(kind, job, number)}
+
+    assert layouts(2000) > {Layout.COLUMNS}
+    assert layouts(1_000_000) == {Layout.COLUMNS}
