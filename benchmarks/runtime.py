@@ -3,7 +3,7 @@
     python benchmarks/runtime.py --quick                                     # a look, some minutes
     python benchmarks/runtime.py --section layers --batches 1,8 --threads 1,2
     python benchmarks/runtime.py --section layers --networks torchvision:resnet50 --layers --only 3x3/2
-    python benchmarks/runtime.py --section network|training|linear
+    python benchmarks/runtime.py --section network|training|linear|tiles
 
 A ratio is dense time over sparse time, both medians of the same interleaved run: what the machine did meanwhile fell
 on both. "Best dense" is, layer by layer, the fastest of eager, channels-last, and both with the weights packed by
@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from speed import layers, linears, networks, tables, training
+from speed import layers, linears, networks, tables, tiles, training
 from speed.clock import peak_gflops
 from speed.contenders import Kind
 
@@ -121,6 +121,15 @@ def section_linear(arguments: argparse.Namespace, peaks: dict[int, float]) -> Re
     return {"rows": rows}
 
 
+def section_tiles(arguments: argparse.Namespace, peaks: dict[int, float]) -> Report:
+    """What limits a sparse layer: the inner loops, what each tile pays once, and packing."""
+    torch.set_num_threads(1)
+    loops, packed = list(tiles.tiles(peaks[1])), list(tiles.packing())
+    _show(arguments, "register tiles in the first cache; unit: one vector multiply-add at the peak", loops)
+    _show(arguments, "packing and writing beside the whole layer, blocks of 16", packed)
+    return {"tiles": loops, "packing": packed}
+
+
 def _show(arguments: argparse.Namespace, title: str, rows: Sequence[dict[str, object]]) -> None:
     if not arguments.json:
         print(f"\n{title}\n\n{tables.table(rows) if rows else 'nothing to time'}")
@@ -150,6 +159,7 @@ SECTIONS = {
         batches="8",
     ),
     "linear": Section(section_linear, "torchvision:vit_b_16,torchvision:vgg16", patterns="group16,channel"),
+    "tiles": Section(section_tiles, ""),
 }
 
 

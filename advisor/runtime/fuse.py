@@ -1,4 +1,4 @@
-"""Activations and residual additions taken into the sparse layers before them, for inference.
+"""Activations and residual additions taken into the sparse layers before them, and faster pooling, for inference.
 
 Fusing saves a pass over each output: the kernels finish a value while it is still in a register. What is fused is found
 by tracing each part with torch.fx, and stays only where the part then computes the same on example inputs.
@@ -6,7 +6,7 @@ by tracing each part with torch.fx, and stays only where the part then computes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten
 
-from advisor.runtime.fused import ACTIVATING, SEQUENTIAL, Fused, fused, is_hooked, is_plain_sequence
+from advisor.runtime.fused import ACTIVATING, SEQUENTIAL, Fused, fused, is_hooked
+from advisor.runtime.pooling import MODULES
 from advisor.runtime.sparse import Sparse
 
 
@@ -31,12 +32,16 @@ def fuse(module: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
     if not any(isinstance(child, Sparse) for child in module.modules()):
         return module
     parts = [p for p in module.modules() if not isinstance(p, fx.GraphModule) and type(p).forward is not SEQUENTIAL]
-    found = {id(part): fused(part) for part in parts if any(isinstance(c, Sparse) for c in _near(part))}
+    found = {id(part): fused(part) for part in parts if any(isinstance(c, Sparse) for c in part.modules())}
     tried = [(part, made) for part in parts if (made := found.get(id(part))) is not None]
     wanted, same = _try(module, tried, inputs)
     if wanted is None:
         return module
-    undo = [*_in_sequences(module), *_replace(module, {id(part): made for part, made in tried if id(part) in same})]
+    undo = [
+        *_pool_faster(module),
+        *_in_sequences(module),
+        *_replace(module, {id(part): made for part, made in tried if id(part) in same}),
+    ]
     root = next((made for part, made in tried if part is module and id(part) in same), module)
     if not undo and root is module:
         return module
@@ -60,12 +65,14 @@ def is_fused(module: nn.Module) -> bool:
     )
 
 
-def _near(part: nn.Module) -> Iterator[nn.Module]:
-    """Children, and those of sequences among them, which the trace looks through."""
-    for child in part.children():
-        yield child
-        if is_plain_sequence(child):
-            yield from _near(child)
+def _pool_faster(module: nn.Module) -> list[Callable[[], None]]:
+    """Lets pooling modules run on the kernels; how to undo each."""
+    undo: list[Callable[[], None]] = []
+    for child in module.modules():
+        if (faster := MODULES.get(type(child))) is not None:
+            undo.append(partial(setattr, child, "__class__", type(child)))
+            child.__class__ = faster
+    return undo
 
 
 def _try(module: nn.Module, tried: list[tuple[nn.Module, Fused]], inputs: tuple[Any, ...]) -> tuple[Any, set[int]]:

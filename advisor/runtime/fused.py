@@ -1,4 +1,5 @@
-"""One part of a network whose sparse layers take in the activation and the residual addition that follow them."""
+"""One part of a network whose sparse layers take in the activation and the residual addition that follow them, and
+whose pooling runs on the kernels, too."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from advisor.runtime import pooling
 from advisor.runtime.sparse import Sparse, SparseConv
 
 ACTIVATING: dict[Any, str] = {nn.ReLU: "relu", nn.ReLU6: "relu6", nn.SiLU: "silu"}
@@ -110,6 +112,10 @@ def _rewrite(graph: fx.Graph, root: nn.Module) -> bool:
         graph.erase_node(node)
     layers = [node for node in calls if isinstance(modules[node.target], Sparse)]
     done = [_absorb(graph, node, modules) for node in layers]
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target in pooling.FUNCTIONS:
+            node.target = pooling.FUNCTIONS[node.target]
+            done.append(True)
     return any(done)
 
 

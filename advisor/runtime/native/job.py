@@ -21,3 +21,14 @@ class Job(ctypes.Structure):
         *((name, _POINTER) for name in _ARRAYS.split()),
         *((name, _INT) for name in TUNING.split()),
     ]
+
+
+class PoolJob(ctypes.Structure):
+    """Pooling of planes, without addresses."""
+
+    _fields_ = [
+        *((name, _LONG) for name in ("planes", "in_h", "in_w", "out_h", "out_w")),
+        *((name, _INT) for name in ("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w")),
+        *((name, _INT) for name in ("average", "count_padding", "divisor", "threads")),
+        *((name, _POINTER) for name in ("x", "y")),
+    ]

@@ -40,15 +40,24 @@ struct Job {
   int32_t lanes, layout, kernel, outputs, vectors, rows, chunks, splits, swapped;
 };
 
+// Pooling of planes (rows of floats without gaps) by windows, outside x counting as nothing.
+struct PoolJob {
+  int64_t planes, in_h, in_w, out_h, out_w;
+  int32_t kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w;
+  int32_t average, count_padding, divisor, threads;  // divisor: 0 for the number of positions counted
+  const float* x;
+  float* y;
+};
+
 constexpr int kMaxTaps = 1024;
 
 // Why a job cannot run; 0 when it ran.
 enum Status : int32_t { kOk = 0, kNoMemory = 1, kBadTuning = 2, kBadLists = 3 };
 
 // One instance of the kernels for each instruction set, in a namespace of its own.
-namespace portable { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); }
-namespace avx2 { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); }
-namespace avx512vl { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); }
-namespace avx512 { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); }
+namespace portable { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); int32_t pool(const PoolJob&); }
+namespace avx2 { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); int32_t pool(const PoolJob&); }
+namespace avx512vl { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); int32_t pool(const PoolJob&); }
+namespace avx512 { int32_t forward(const Job&); int32_t grad_weight(const Job&, float* grad_weight); int32_t pool(const PoolJob&); }
 
 }  // namespace advisor

@@ -56,11 +56,12 @@ GradWeight grad_weight_of(int set, int32_t lanes) {
   return set == 0 && lanes == 4 ? portable::grad_weight : nullptr;
 }
 
-bool read(PyObject* object, Job& job) {
+template <class J>
+bool read(PyObject* object, J& job) {
   Py_buffer view;
   if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) != 0) return false;
-  const bool fits = view.len == static_cast<Py_ssize_t>(sizeof(Job));
-  if (fits) std::memcpy(&job, view.buf, sizeof(Job));
+  const bool fits = view.len == static_cast<Py_ssize_t>(sizeof(J));
+  if (fits) std::memcpy(&job, view.buf, sizeof(J));
   PyBuffer_Release(&view);
   if (!fits) PyErr_SetString(PyExc_ValueError, "job of another size: the package's Python and compiled parts differ");
   return fits;
@@ -115,12 +116,33 @@ PyObject* py_grad_weight(PyObject*, PyObject* args) {
   });
 }
 
+PyObject* py_pool(PyObject*, PyObject* args) {
+  PyObject* object;
+  int set;
+  unsigned long long x, y;
+  if (!PyArg_ParseTuple(args, "OiKK", &object, &set, &x, &y)) return nullptr;
+  PoolJob job;
+  if (!read(object, job)) return nullptr;
+  job.x = floats(x);
+  job.y = const_cast<float*>(floats(y));
+  int32_t status;
+  Py_BEGIN_ALLOW_THREADS
+#if defined(ADVISOR_X86)
+  status = set == 2 ? avx512::pool(job) : set == 1 ? avx2::pool(job) : portable::pool(job);
+#else
+  status = portable::pool(job);
+#endif
+  Py_END_ALLOW_THREADS
+  return PyLong_FromLong(status);
+}
+
 PyObject* py_isa(PyObject*, PyObject*) { return PyLong_FromLong(isa()); }
 
 PyMethodDef methods[] = {
     {"forward", py_forward, METH_VARARGS, "forward(job, instruction_set, seven addresses) -> status"},
     {"grad_input", py_grad_input, METH_VARARGS, "the same, with y the gradient of the output; writes x"},
     {"grad_weight", py_grad_weight, METH_VARARGS, "the same, with y the gradient of the output; writes weight"},
+    {"pool", py_pool, METH_VARARGS, "pool(job, instruction_set, x, y) -> status"},
     {"isa", py_isa, METH_NOARGS, "The newest instruction set of this CPU: 2 AVX-512, 1 AVX2 with FMA, 0 neither."},
     {nullptr, nullptr, 0, nullptr},
 };
