@@ -119,10 +119,16 @@ def real_inputs(network: Network, device: str, *, seed: int = 0) -> tuple[Any, .
 
 
 def inference_ready(network: Network, module: torch.nn.Module) -> torch.nn.Module:
-    """The dense network as it would be deployed: evaluation mode, batch norm folded into what comes before it."""
-    from advisor.runtime.fold import fold
+    """The dense network as it would be deployed, as `Plan.apply(for_inference=True)` leaves one without sparse layers.
 
-    return fold(module, network).eval()
+    Evaluation mode, batch norm folded into what comes before it, pooling on the kernels where there are some.
+    """
+    from advisor.runtime.fold import fold
+    from advisor.runtime.fuse import fuse
+
+    folded = fold(module, network).eval()
+    devices = {tensor.device.type for tensor in (*folded.parameters(), *folded.buffers())}
+    return fuse(folded, real_inputs(network, "cpu")) if devices <= {"cpu"} else folded
 
 
 def forward_call(module: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[], object]:

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_flatten
 
 from advisor.runtime.fused import ACTIVATING, SEQUENTIAL, Fused, fused, is_hooked
+from advisor.runtime.native.library import available
 from advisor.runtime.pooling import MODULES
 from advisor.runtime.sparse import Sparse
 
@@ -29,10 +30,9 @@ def fuse(module: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
         module: in evaluation mode.
         inputs: positional arguments to try both versions on; where they differ, all stays as it was.
     """
-    if not any(isinstance(child, Sparse) for child in module.modules()):
-        return module
-    parts = [p for p in module.modules() if not isinstance(p, fx.GraphModule) and type(p).forward is not SEQUENTIAL]
-    found = {id(part): fused(part) for part in parts if any(isinstance(c, Sparse) for c in part.modules())}
+    # Parts that hold others; a part with nothing inside has nothing to fuse.
+    parts = [p for p in module.modules() if p._modules and not isinstance(p, fx.GraphModule) and _has_own_forward(p)]
+    found = {id(part): fused(part) for part in parts}
     tried = [(part, made) for part in parts if (made := found.get(id(part))) is not None]
     wanted, same = _try(module, tried, inputs)
     if wanted is None:
@@ -65,9 +65,15 @@ def is_fused(module: nn.Module) -> bool:
     )
 
 
+def _has_own_forward(part: nn.Module) -> bool:
+    return type(part).forward is not SEQUENTIAL
+
+
 def _pool_faster(module: nn.Module) -> list[Callable[[], None]]:
     """Lets pooling modules run on the kernels; how to undo each."""
     undo: list[Callable[[], None]] = []
+    if not available():
+        return undo
     for child in module.modules():
         if (faster := MODULES.get(type(child))) is not None:
             undo.append(partial(setattr, child, "__class__", type(child)))

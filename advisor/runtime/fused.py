@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from advisor.runtime import pooling
+from advisor.runtime.native.library import available
 from advisor.runtime.sparse import Sparse, SparseConv
 
 ACTIVATING: dict[Any, str] = {nn.ReLU: "relu", nn.ReLU6: "relu6", nn.SiLU: "silu"}
@@ -113,7 +114,7 @@ def _rewrite(graph: fx.Graph, root: nn.Module) -> bool:
     layers = [node for node in calls if isinstance(modules[node.target], Sparse)]
     done = [_absorb(graph, node, modules) for node in layers]
     for node in graph.nodes:
-        if node.op == "call_function" and node.target in pooling.FUNCTIONS:
+        if node.op == "call_function" and node.target in pooling.FUNCTIONS and available():
             node.target = pooling.FUNCTIONS[node.target]
             done.append(True)
     return any(done)
