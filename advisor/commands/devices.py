@@ -25,7 +25,7 @@ def devices(files: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     from dataclasses import asdict
     from pathlib import Path
 
-    from advisor.devices.here import kernels_here, pattern_runs, profiles_in
+    from advisor.devices.here import gpu_kernels_here, kernels_here, pattern_runs, profiles_in
     from advisor.devices.profile import list_profiles, load_profile
     from advisor.devices.settings import check_device, this_machine
     from advisor.errors import AdvisorError, DeviceError
@@ -49,15 +49,16 @@ def devices(files: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     else:
         no_gpu = ""
     runs = [asdict(run) for run in pattern_runs()]
-    kernels = kernels_here()
+    kernels, gpu = kernels_here(), gpu_kernels_here()
     document = {
         "profiles": found,
         "unreadable": unreadable,
         "machines": machines,
         "kernels": asdict(kernels),
+        "gpu_kernels": asdict(gpu),
         "patterns": runs,
     }
-    return document, _text(document, kernels.text(), no_gpu)
+    return document, _text(document, f"{kernels.text()}\n{gpu.text()}", no_gpu)
 
 
 def _text(document: dict[str, Any], kernels: str, no_gpu: str) -> str:

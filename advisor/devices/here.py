@@ -57,6 +57,27 @@ def kernels_here() -> Kernels:
     return Kernels(available=bool(isa), isa=isa, why_not=why_no_kernels("cpu"), instead=instead)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuKernels:
+    """The Triton kernels for `group` on a GPU. `unmeasured`: what nobody has timed or run yet, "" once somebody has."""
+
+    available: bool
+    why_not: str
+    unmeasured: str
+
+    def text(self) -> str:
+        """One line for people."""
+        state = "here" if self.available else f"none, {self.why_not}"
+        return f"sparse kernels for GPUs: {state}" + (f" ({self.unmeasured})" if self.unmeasured else "")
+
+
+def gpu_kernels_here() -> GpuKernels:
+    """Whether `group` layers have kernels on a GPU of this machine."""
+    from advisor.runtime import gpu
+
+    return GpuKernels(available=gpu.available(), why_not=gpu.why_not(), unmeasured=gpu.unmeasured())
+
+
 def pattern_runs() -> tuple[PatternRun, ...]:
     """How every pattern runs on the CPU where no profile decides, asked of the place that `Plan.apply` asks, too.
 

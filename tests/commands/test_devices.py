@@ -93,3 +93,13 @@ def test_missing_kernels_have_a_reason_and_a_substitute(capsys: pytest.CaptureFi
     assert "gathering" in found["instead"]
     assert run(["devices"]) == 0
     assert "sparse kernels: none, switched off by a test. Until then: torch alone" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
+def test_gpu_kernels_are_said_to_be_unmeasured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["devices", "--json"]) == 0
+    gpu = json.loads(capsys.readouterr().out)["gpu_kernels"]
+    assert gpu["available"] == (gpu["why_not"] == "")
+    assert "no GPU has run" in gpu["unmeasured"]
+    assert run(["devices"]) == 0
+    assert gpu["unmeasured"] in capsys.readouterr().out
