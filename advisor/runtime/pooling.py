@@ -45,7 +45,7 @@ def avg_pool2d(
     divisor_override: int | None = None,
 ) -> Tensor:
     """`torch.nn.functional.avg_pool2d`."""
-    if not _is_ours(input):
+    if (divisor_override is not None and divisor_override < 1) or not _is_ours(input):
         return F.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
     counts, divisor = count_include_pad, divisor_override or 0
     return _pool(input, kernel_size, stride, padding, ceil_mode, average=True, counts=counts, divisor=divisor)
@@ -112,7 +112,7 @@ def _pool(
 ) -> Tensor:
     kernel, pads = _pair(kernel_size), _pair(padding)
     steps = kernel if stride is None or stride == [] else _pair(stride)
-    if min(*kernel, *steps) < 1 or any(p < 0 or 2 * p > k for p, k in zip(pads, kernel, strict=True)) or divisor < 0:
+    if min(*kernel, *steps) < 1 or any(p < 0 or 2 * p > k for p, k in zip(pads, kernel, strict=True)):
         # Torch says what is wrong, in its own words.
         other: Any = F.avg_pool2d if average else F.max_pool2d
         return other(x, kernel_size, stride, padding, ceil_mode=ceil_mode)  # type: ignore[no-any-return]

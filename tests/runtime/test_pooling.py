@@ -98,6 +98,10 @@ def test_indices_dilation_and_mistakes_are_torchs() -> None:
     assert torch.equal(pooling.max_pool2d(x, 3, dilation=2), F.max_pool2d(x, 3, dilation=2))
     with pytest.raises(RuntimeError, match="pad"):
         pooling.max_pool2d(x, 2, padding=2)
+    negative = pooling.avg_pool2d(x, 3, divisor_override=-2)
+    assert torch.equal(negative, F.avg_pool2d(x, 3, divisor_override=-2))
+    with pytest.raises(RuntimeError, match="zero"):
+        pooling.avg_pool2d(x, 3, divisor_override=0)
     with pytest.raises(RuntimeError, match="too small"):
         pooling.avg_pool2d(x, 11)
 
