@@ -24,6 +24,8 @@ _SHAPE = (
     *("stride_h", "stride_w", "first_h", "first_w", "step_h", "step_w", "block", "threads"),
 )
 _REPEATS = 4
+_ENOUGH_SECONDS = 0.02  # of one tiling
+_WORTH_SECONDS, _WORTH_CALLS = 0.25, 12  # of one shape: the longer of so much time and of so many calls
 _HOPELESS = 1.6  # a first run so much slower than the best so far is not repeated
 _lock = threading.Lock()
 _known: dict[str, Tuning] = {}
@@ -109,13 +111,22 @@ def _fastest(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
 def _best_of(
     tilings: Iterable[Tuning], best: tuple[float, Tuning] | None, job: Job, run: Callable[[], int]
 ) -> tuple[float, Tuning] | None:
-    """(seconds, tiling) of the fastest, `best` among them."""
+    """(seconds, tiling) of the fastest, `best` among them, within the time that the shape is worth.
+
+    Large work needs few repeats, and its likeliest tilings come first: training a large network must not wait minutes.
+    """
+    spent = 0.0
     for tiling in tilings:
+        if best is not None and spent > max(_WORTH_SECONDS, _WORTH_CALLS * best[0]):
+            break
         tiling.put(job)
         first = _time(run, job.threads)
-        if first is None or (best is not None and first > _HOPELESS * best[0]):
+        if first is None:
             continue
-        times = [t for t in (first, *(_time(run, job.threads) for _ in range(_REPEATS - 1))) if t is not None]
+        times = [first]
+        while len(times) < _REPEATS and sum(times) < _ENOUGH_SECONDS and (best is None or first < _HOPELESS * best[0]):
+            times.append(_time(run, job.threads) or first)
+        spent += sum(times)
         if best is None or min(times) < best[0]:
             best = min(times), tiling
     return best
