@@ -28,6 +28,7 @@ import torch
 from speed import layers, linears, networks, tables, tiles, training
 from speed.clock import peak_gflops
 from speed.contenders import Kind
+from tabulate import tabulate
 
 from advisor.runtime import native
 from advisor.runtime.native.tuner import cpu
@@ -125,8 +126,11 @@ def section_tiles(arguments: argparse.Namespace, peaks: dict[int, float]) -> Rep
     """What limits a sparse layer: the inner loops, what each tile pays once, and packing."""
     torch.set_num_threads(1)
     loops, packed = list(tiles.tiles(peaks[1])), list(tiles.packing())
-    _show(arguments, "register tiles in the first cache; unit: one vector multiply-add at the peak", loops)
-    _show(arguments, "packing and writing beside the whole layer, blocks of 16", packed)
+    if not arguments.json:
+        print("\nregister tiles in the first cache; unit: one vector multiply-add at the peak\n")
+        print(tabulate(loops, headers="keys", tablefmt="pipe"))
+        print("\npacking and writing beside the whole layer, blocks of 16\n")
+        print(tabulate(packed, headers="keys", tablefmt="pipe"))
     return {"tiles": loops, "packing": packed}
 
 

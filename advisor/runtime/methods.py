@@ -13,8 +13,8 @@ from advisor.patterns.option import Option
 Method = Literal["dense", "direct", "gather", "packed"]
 METHODS: tuple[Method, ...] = get_args(Method)
 # Where no profile says which method is the fastest: the densities up to which the sparse kernels beat the best dense
-# layers of every network, pattern and batch size in the sum (benchmarks/README.md; single layers can lose), and the
-# outputs per block from which gathering does.
+# layers of every network, pattern and batch size in the sum (benchmarks/README.md; single layers can lose, above all
+# linear ones that get one row and keep a list for each output), and the outputs per block from which gathering does.
 DIRECT_DENSITY = 0.5
 GATHER_BLOCK = 16
 

@@ -221,7 +221,7 @@ def _output_shape(
         raise KernelError(f"input of shape {input_shape}; expected N C H W")
     check_geometry(input_shape, weight, conv.stride, conv.padding, conv.dilation)
     height, width = conv.output((input_shape[2], input_shape[3]), (weight.shape[1], weight.shape[2]))
-    if height < 0 or width < 0:
+    if min(height, width) < 1 <= min(input_shape[2:]):
         raise KernelError(
             f"input of {input_shape[2]}x{input_shape[3]} is smaller than the kernel of "
             f"{weight.shape[1]}x{weight.shape[2]}; enlarge it or pad more"

@@ -8,14 +8,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from advisor.errors import KernelError, unknown
+
 Isa = Literal["avx512", "avx2", "portable"]
+_ENTRIES = ("forward", "grad_input", "grad_weight", "pool", "isa")
 ISAS: tuple[Isa, ...] = ("portable", "avx2", "avx512")  # by the number that the compiled part knows them by
 
 
 @cache
 def _load() -> tuple[Any, str]:
     try:
-        return importlib.import_module("advisor.runtime.native._kernels"), ""
+        found = importlib.import_module("advisor.runtime.native._kernels")
+        if all(hasattr(found, name) for name in _ENTRIES):
+            return found, ""
+        return None, "built from other sources than these; install the package again"
     except ModuleNotFoundError:
         return None, f"not built ({_reason()}); install a C++ compiler (g++ or clang++), then the package again"
     except ImportError as error:
@@ -60,9 +66,11 @@ def forget() -> None:
 @cache
 def _lowered(wanted: str | None) -> int:
     best = int(kernels().isa())
-    if wanted in ISAS:
-        return min(best, ISAS.index(wanted))
-    return best
+    if not wanted:
+        return best
+    if wanted not in ISAS:
+        raise KernelError(f"ADVISOR_ISA: {unknown('instruction set', wanted, ISAS)}")
+    return min(best, ISAS.index(wanted))
 
 
 def isa_number() -> int:

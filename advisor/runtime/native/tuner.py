@@ -28,6 +28,15 @@ _ENOUGH_SECONDS = 0.02  # of one tiling
 _WORTH_SECONDS, _WORTH_CALLS = 0.25, 12  # of one shape: the longer of so much time and of so many calls
 _HOPELESS = 1.6  # a first run so much slower than the best so far is not repeated
 _lock = threading.Lock()
+
+
+def _fresh_lock() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fresh_lock)  # another thread may have been measuring just then
 _known: dict[str, Tuning] = {}
 _stored: dict[str, Tuning] = {}  # read from the file
 
@@ -156,7 +165,8 @@ def cpu() -> str:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             fields = [line.partition(":") for line in file]
         found = {name.strip(): value.strip() for name, _, value in reversed(fields)}
-        return " ".join(found.get(k, "") for k in ("model name", "cpu family", "model")).strip() or platform.machine()
+        known = ("model name", "cpu family", "model", "CPU implementer", "CPU part")
+        return " ".join(found[k] for k in known if k in found) or platform.machine()
     except OSError:
         return platform.processor() or platform.machine()
 

@@ -10,6 +10,7 @@ from advisor.runtime.native.job import Job
 
 _FIRST_CACHE_BYTES = 24 << 10  # of 32 KiB: what a tile reads should stay there
 _MOST_BAND_BYTES = 32 << 20  # each thread keeps the memory of its largest band
+_FEW_POSITIONS = 8  # up to which vectors along the positions may not pay
 _LANES = ((4,), (8,), (16, 8))  # by instruction set
 _REGISTERS = (16, 16, 32)
 # Tiles of rows x vectors that are compiled, by vertical taps and stride.
@@ -26,6 +27,7 @@ class Layout(IntEnum):
     COLUMNS = 1
     SHIFTED = 2
     HALO = 3
+    FEW = 4
 
 
 class Kernel(IntEnum):
@@ -90,6 +92,8 @@ def candidates(job: Job, isa: int) -> Iterator[Tuning]:
 
 def refinements(job: Job, best: Tuning) -> Iterator[Tuning]:
     """The best tile with its lists in other numbers of parts, and with its input packed otherwise."""
+    if best.layout == Layout.FEW:
+        return
     if best.kernel == Kernel.ROWS:
         other = Layout.HALO if best.layout == Layout.SHIFTED else Layout.SHIFTED
         yield replace(best, layout=other)
@@ -112,7 +116,7 @@ def _strip_bytes(job: Job, tuning: Tuning) -> int:
 
 def _band_bytes(job: Job, tuning: Tuning) -> int:
     """What a thread packs at once, where that is whole rows: on long lines of pixels, all of the input and more."""
-    if tuning.layout in (Layout.IN_PLACE, Layout.COLUMNS):
+    if tuning.layout in (Layout.IN_PLACE, Layout.COLUMNS, Layout.FEW):
         return 0
     taps_h, step_h, stride_h, taps_w, step_w, stride_w, across = (
         (job.taps_w, job.step_w, job.stride_w, job.taps_h, job.step_h, job.stride_h, job.out_h)
@@ -134,6 +138,8 @@ def _splits(job: Job, isa: int) -> int:
 
 
 def _tiles(job: Job, isa: int) -> Iterator[Tuning]:
+    if job.taps_h * job.taps_w == 1 and job.images * job.out_h * job.out_w <= _FEW_POSITIONS:
+        yield Tuning(lanes=_LANES[isa][0], layout=Layout.FEW, vectors=1)
     lanes = _LANES[isa]
     one_tap = job.taps_h * job.taps_w == 1
     pixels = job.out_h * job.out_w

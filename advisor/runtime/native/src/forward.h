@@ -1,6 +1,7 @@
 // A sparse convolution: every output of a split over the tiles of a packed band.
 #pragma once
 #include "bands.h"
+#include "few.h"
 #include "lists.h"
 
 namespace advisor {
@@ -194,6 +195,7 @@ template <int N>
 static bool fits(const Job& job) {
   const int taps = job.taps_h * job.taps_w;
   if (job.vectors < 1 || taps > kMaxTaps) return false;
+  if (job.layout == kFew) return taps == 1 && job.kernel == kList;
   if (job.kernel == kRows)
     return job.block == 1 && job.step_h == 1 && (job.layout == kShifted || job.layout == kHalo) && job.rows >= 1 && job.rows <= job.out_h &&
            job.vectors * N <= round_up(job.out_w, N) && find_rows<N>(job.rows, job.vectors, job.taps_h, job.stride_h);
@@ -223,6 +225,11 @@ static int32_t forward_with(const Job& job) {
     return job.taps_h == 1 || job.taps_w == 1 ? forward_with<N>(exchanged(job)) : static_cast<int32_t>(kBadTuning);
   if (!fits<N>(job)) return kBadTuning;
   if (job.images * job.out_h * job.out_w == 0 || job.blocks == 0) return kOk;
+  if (job.layout == kFew) {
+    Few<N> work(job);
+    work.run();
+    return work.status;
+  }
   Forward<N> work(job);
   work.run();
   return work.status;

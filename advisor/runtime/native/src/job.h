@@ -12,6 +12,7 @@ enum Layout : int32_t {
   kColumns = 1,  // one plane per tap (im2col): every load aligned, tiles may span images
   kShifted = 2,  // one plane per horizontal tap and vertical phase; vertical taps are offsets within it
   kHalo = 3,     // one plane per phase, padded on both sides; every tap is an offset within it
+  kFew = 4,      // one tap, few positions: not packed at all
 };
 
 enum Kernel : int32_t {

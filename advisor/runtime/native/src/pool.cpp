@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <exception>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -21,9 +22,14 @@ class Pool {
       std::lock_guard<std::mutex> lock(mutex_);
       while (static_cast<int>(workers_.size()) < threads - 1) {
         const int index = static_cast<int>(workers_.size());
-        workers_.emplace_back([this, index] { loop(index); });
-        workers_.back().detach();
+        try {
+          workers_.emplace_back([this, index] { loop(index); });
+          workers_.back().detach();
+        } catch (const std::exception&) {
+          break;  // no more threads to be had: those that are there share the work
+        }
       }
+      if (threads - 1 > static_cast<int>(workers_.size())) threads = static_cast<int>(workers_.size()) + 1;
       task_ = task;
       data_ = data;
       wanted_ = threads - 1;

@@ -4,9 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#if defined(_WIN32)
-#include <malloc.h>
-#else
+#if !defined(_WIN32)
 #include <dlfcn.h>
 #endif
 

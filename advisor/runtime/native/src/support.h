@@ -6,7 +6,7 @@
 
 namespace advisor {
 
-enum Slot : int { kPanelSlot = 0, kAccSlot = 1, kCopySlot = 2, kTapSlot = 3, kListSlot = 4, kWeightSlot = 5, kGradSlot = 6, kSlots = 7 };
+enum Slot : int { kPanelSlot = 0, kAccSlot = 1, kCopySlot = 2, kTapSlot = 3, kListSlot = 4, kGradSlot = 5, kSlots = 6 };
 
 // This thread's buffer, 64-byte aligned, at least `bytes` long and kept for the next call; null without memory.
 void* scratch(Slot slot, size_t bytes);

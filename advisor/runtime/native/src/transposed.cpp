@@ -43,6 +43,7 @@ void clear(const Job& job, int row, int column) {
 int32_t grad_input(const Job& job, int32_t (*forward)(const Job&)) try {
   const int64_t rows = job.indptr[job.blocks], block = job.block;
   const int64_t taps = static_cast<int64_t>(job.taps_h) * job.taps_w;
+  if (rows * block > INT32_MAX) return kNoMemory;  // more connections than the lists can count
   // For each input, the outputs that read it: every row of a block's list stands for `block` of them.
   std::vector<int32_t> indptr(job.in_channels + 1, 0), outputs(rows * block);
   for (int64_t r = 0; r < rows; ++r) indptr[job.inputs[r] + 1] += static_cast<int32_t>(block);
