@@ -32,20 +32,21 @@ struct Set {
   int lanes;
   Forward forward;
   GradWeight grad_weight;
+  int32_t (*pool)(const PoolJob&);
 };
 
 std::vector<Set> sets() {
   std::vector<Set> found;
 #if !defined(ADVISOR_POOL_ONLY)
-  found.push_back({"portable", 4, portable::forward, portable::grad_weight});
+  found.push_back({"portable", 4, portable::forward, portable::grad_weight, portable::pool});
 #if defined(ADVISOR_X86)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    found.push_back({"avx2", 8, avx2::forward, avx2::grad_weight});
+    found.push_back({"avx2", 8, avx2::forward, avx2::grad_weight, avx2::pool});
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl")) {
-    found.push_back({"avx512vl", 8, avx512vl::forward, avx512vl::grad_weight});
-    found.push_back({"avx512", 16, avx512::forward, avx512::grad_weight});
+    found.push_back({"avx512vl", 8, avx512vl::forward, avx512vl::grad_weight, avx512vl::pool});
+    found.push_back({"avx512", 16, avx512::forward, avx512::grad_weight, avx512::pool});
   }
 #endif
 #endif
@@ -249,7 +250,7 @@ void tile(Job& j, const Set& set) {
     j.outputs = 1;
   } else {
     j.kernel = kList;
-    j.layout = static_cast<int32_t>(between(0, 3));
+    j.layout = static_cast<int32_t>(between(0, 4));
     j.outputs = one_of({1, 4, 8});
     j.vectors = static_cast<int32_t>(j.outputs == 1 ? between(1, 12) : between(1, 6));
     j.rows = 1;
@@ -257,7 +258,7 @@ void tile(Job& j, const Set& set) {
 }
 
 void count(const Set& set, const char* what, const Job& j) {
-  static const char* const layouts[] = {"in place", "columns", "shifted", "halo"};
+  static const char* const layouts[] = {"in place", "columns", "shifted", "halo", "few"};
   ++ran[std::string(set.name) + " " + what + (j.kernel == kRows ? " rows " : " list ") + layouts[j.layout]];
   if (j.swapped) ++ran[std::string(set.name) + " " + what + " swapped"];
 }
@@ -428,6 +429,58 @@ bool check_pool() {
 
 }  // namespace
 
+// Windows over planes whose arrays end where they end, against plain loops.
+void check_pooling(const std::vector<Set>& all) {
+  PoolJob j{};
+  j.planes = between(1, 11);
+  j.in_h = between(1, 20);
+  j.in_w = between(1, 45);
+  j.kernel_h = static_cast<int32_t>(between(1, std::min<int64_t>(5, j.in_h)));
+  j.kernel_w = static_cast<int32_t>(between(1, std::min<int64_t>(5, j.in_w)));
+  j.stride_h = static_cast<int32_t>(between(1, 4));
+  j.stride_w = static_cast<int32_t>(between(1, 4));
+  j.pad_h = static_cast<int32_t>(between(0, j.kernel_h / 2));
+  j.pad_w = static_cast<int32_t>(between(0, j.kernel_w / 2));
+  j.average = one_in(2);
+  j.count_padding = one_in(2);
+  j.divisor = one_in(4) ? 3 : 0;
+  j.threads = static_cast<int32_t>(between(1, 3));
+  j.out_h = (j.in_h + 2 * j.pad_h - j.kernel_h) / j.stride_h + 1;
+  j.out_w = (j.in_w + 2 * j.pad_w - j.kernel_w) / j.stride_w + 1;
+  const size_t inputs = static_cast<size_t>(j.planes * j.in_h * j.in_w), outputs = static_cast<size_t>(j.planes * j.out_h * j.out_w);
+  std::unique_ptr<float[]> x(new float[inputs]), y(new float[outputs]);
+  for (size_t i = 0; i < inputs; ++i) x[i] = static_cast<float>(between(-1000, 1000)) / 100.0f;
+  j.x = x.get();
+  j.y = y.get();
+  for (const Set& set : all) {
+    std::fill(y.get(), y.get() + outputs, std::nanf(""));
+    if (set.pool(j)) std::printf("%s pooling: no memory\n", set.name), ++failures;
+    ++ran[std::string(set.name) + " pooling"];
+    for (int64_t p = 0; p < j.planes; ++p)
+      for (int64_t r = 0; r < j.out_h; ++r)
+        for (int64_t c = 0; c < j.out_w; ++c) {
+          double sum = 0, most = -1e30;
+          int64_t met = 0;
+          for (int32_t ky = 0; ky < j.kernel_h; ++ky)
+            for (int32_t kx = 0; kx < j.kernel_w; ++kx) {
+              const int64_t h = r * j.stride_h - j.pad_h + ky, w = c * j.stride_w - j.pad_w + kx;
+              if (h < 0 || h >= j.in_h || w < 0 || w >= j.in_w) continue;
+              const double v = double{x[static_cast<size_t>((p * j.in_h + h) * j.in_w + w)]};
+              sum += v;
+              most = std::max(most, v);
+              ++met;
+            }
+          const int64_t whole = int64_t{j.kernel_h} * j.kernel_w;
+          const double wanted = !j.average ? most : sum / double(j.divisor ? j.divisor : j.count_padding ? whole : met);
+          const double got = double{y[static_cast<size_t>((p * j.out_h + r) * j.out_w + c)]};
+          if (!(std::abs(got - wanted) <= 1e-4)) {
+            std::printf("%s pooling: %g, expected %g\n", set.name, got, wanted);
+            if (++failures > 5) return;
+          }
+        }
+  }
+}
+
 int main(int argc, char** argv) {
   const double seconds = argc > 1 ? std::atof(argv[1]) : 10;
   const auto seed = static_cast<uint64_t>(argc > 2 ? std::atoll(argv[2]) : 1);
@@ -440,6 +493,7 @@ int main(int argc, char** argv) {
     if (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() > seconds || failures > 5) break;
     random_bits.seed(seed * 1000003 + static_cast<uint64_t>(cases));
     Case c;
+    check_pooling(all);
     check_forward(c, all);
     check_gradients(c, all);
   }

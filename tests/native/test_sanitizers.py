@@ -11,12 +11,13 @@ from tests.native.building import check, driver
 
 SECONDS = float(os.environ.get("ADVISOR_CHECK_SECONDS", "20"))
 KERNELS = {
-    "forward": {"list in place", "list columns", "list shifted", "list halo", "rows shifted", "rows halo", "swapped"},
+    "forward": {"list in place", "list columns", "list shifted", "list halo", "list few", "rows shifted", "rows halo", "swapped"},
     "grad_input": {
         "list in place",
         "list columns",
         "list shifted",
         "list halo",
+        "list few",
         "rows shifted",
         "rows halo",
         "swapped",
