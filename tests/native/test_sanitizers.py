@@ -10,18 +10,19 @@ import pytest
 from tests.native.building import check, driver
 
 SECONDS = float(os.environ.get("ADVISOR_CHECK_SECONDS", "20"))
+FORWARD = {
+    "list in place",
+    "list columns",
+    "list shifted",
+    "list halo",
+    "list few",
+    "rows shifted",
+    "rows halo",
+    "swapped",
+}
 KERNELS = {
-    "forward": {"list in place", "list columns", "list shifted", "list halo", "list few", "rows shifted", "rows halo", "swapped"},
-    "grad_input": {
-        "list in place",
-        "list columns",
-        "list shifted",
-        "list halo",
-        "list few",
-        "rows shifted",
-        "rows halo",
-        "swapped",
-    },
+    "forward": FORWARD,
+    "grad_input": FORWARD,
     "grad_weight": {"list columns", "list shifted"},
 }
 
