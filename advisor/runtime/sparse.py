@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -78,7 +79,7 @@ class SparseConv(Sparse):
         if x.dim() == len(self.kernel_size) + 1:
             added = None if residual is None else residual.unsqueeze(0)
             return self.forward(x.unsqueeze(0), added, activation).squeeze(0)
-        if x.dim() != len(self.kernel_size) + 2 or x.shape[1] != self.in_channels:
+        if x.dim() != len(self.kernel_size) + 2 or (_sizes_are_numbers() and x.shape[1] != self.in_channels):
             # No kernel sees that: the lists fit an input of more channels as well.
             raise KernelError(
                 f"input of shape {tuple(x.shape)}; expected {self.in_channels} channels and {len(self.kernel_size)} "
@@ -143,7 +144,7 @@ class SparseLinear(Sparse):
     def forward(self, x: Tensor, activation: str | None = None) -> Tensor:
         """activation(x W + bias); `activation` for this call, the layer's own otherwise."""
         activation = activation or self.activation
-        if x.shape[-1] != self.in_features:
+        if _sizes_are_numbers() and x.shape[-1] != self.in_features:
             raise KernelError(f"input of shape {tuple(x.shape)}; expected {self.in_features} features at the end")
         rows, method = x.reshape(-1, self.in_features), self.runs_by(x)
         if method == "direct":
@@ -161,6 +162,11 @@ class SparseLinear(Sparse):
 
     def to_dense(self) -> nn.Module:
         return self._fill(nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta"))
+
+
+def _sizes_are_numbers() -> bool:
+    """Whether shapes can be compared: under `torch.jit.trace` they are tensors."""
+    return torch.compiler.is_compiling() or not torch._C._get_tracing_state()
 
 
 def _past_dispatcher(*args: Tensor | None) -> bool:
