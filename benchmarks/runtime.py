@@ -125,13 +125,15 @@ def section_linear(arguments: argparse.Namespace, peaks: dict[int, float]) -> Re
 def section_tiles(arguments: argparse.Namespace, peaks: dict[int, float]) -> Report:
     """What limits a sparse layer: the inner loops, what each tile pays once, and packing."""
     torch.set_num_threads(1)
-    loops, packed = list(tiles.tiles(peaks[1])), list(tiles.packing())
+    loops, packed, orders = list(tiles.tiles(peaks[1])), list(tiles.packing()), list(tiles.orders())
     if not arguments.json:
         print("\nregister tiles in the first cache; unit: one vector multiply-add at the peak\n")
         print(tabulate(loops, headers="keys", tablefmt="pipe"))
         print("\npacking and writing beside the whole layer, blocks of 16\n")
         print(tabulate(packed, headers="keys", tablefmt="pipe"))
-    return {"tiles": loops, "packing": packed}
+        print("\nchannels-last inputs and outputs, blocks of 16, d = 0.25\n")
+        print(tabulate(orders, headers="keys", tablefmt="pipe"))
+    return {"tiles": loops, "packing": packed, "orders": orders}
 
 
 def _show(arguments: argparse.Namespace, title: str, rows: Sequence[dict[str, object]]) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
+from advisor.devices.clocks import settle_allocator
 from advisor.errors import KernelError
+from advisor.runtime import native
 from advisor.runtime.native import library
 from advisor.runtime.native.job import Job
 from advisor.runtime.native.tuning import Layout, Tuning
@@ -54,6 +57,30 @@ def packing() -> Iterator[dict[str, object]]:
         }
 
 
+def orders() -> Iterator[dict[str, object]]:
+    """The same calls on channels-last inputs, whose bands are transposed on the way in and out."""
+    settle_allocator()  # memory for each result that is fresh from the system costs more than the layer
+    for channels, size, kernel, stride in _SHAPES:
+        lists = torch.stack(
+            [torch.randperm(channels)[: channels // 4].sort().values for _ in range(OUTPUTS // 16)]
+        ).int()
+        indptr = torch.arange(OUTPUTS // 16 + 1, dtype=torch.int32) * (channels // 4)
+        weight = torch.randn(lists.numel(), kernel, kernel, 16)
+        conv = native.Conv((stride, stride), (kernel // 2, kernel // 2))
+        first = torch.randn(1, channels, size, size)
+        last = first.contiguous(memory_format=torch.channels_last)
+        ms = [
+            _best(partial(native.conv_forward, x, weight, indptr, lists.reshape(-1), None, None, "none", conv))
+            for x in (first, last)
+        ]
+        yield {
+            "layer": f"{channels}>{OUTPUTS} {kernel}x{kernel}/{stride} @{size}",
+            "usual order, ms": round(ms[0], 3),
+            "channels last, ms": round(ms[1], 3),
+            "ratio": round(ms[1] / ms[0], 2),
+        }
+
+
 def _lanes() -> int:
     return (4, 8, 16)[library.isa_number()]
 
@@ -87,7 +114,7 @@ def _job(
     return call
 
 
-def _best(call: Callable[[], None]) -> float:
+def _best(call: Callable[[], object]) -> float:
     """The fastest of many calls, in ms: this is about the code, not about what the machine does beside it."""
     best, end = 1e9, time.perf_counter() + 0.15
     while time.perf_counter() < end:
