@@ -16,6 +16,7 @@ from advisor.plans.checks import check_plan
 from advisor.plans.kept import is_open, with_kept
 from advisor.plans.match import check_model, network_for
 from advisor.plans.ranges import from_ranges
+from advisor.runtime.execution import outputs_together
 
 if TYPE_CHECKING:
     from advisor.plans.plan import Plan, PlanLayer
@@ -77,11 +78,10 @@ def units_of(plan: Plan, layer: PlanLayer) -> tuple[Bools, int]:
     For `channel` and `group`, and for layers of one tap under any masked pattern: each input is kept at all taps or
     at none.
     """
+    together = outputs_together(layer.option)
     if layer.pattern in ("channel", "group"):
-        return connections_of(plan, layer), int(layer.parameters.get("block", 1))
-    mask = mask_of(plan, layer).reshape(layer.weight_shape[:2])
-    rows = int(layer.parameters.get("rows", 1))  # of a `block`, which share their columns
-    return mask[::rows], rows
+        return connections_of(plan, layer), together
+    return mask_of(plan, layer).reshape(layer.weight_shape[:2])[::together], together
 
 
 def _width_mask(plan: Plan, layer: PlanLayer) -> Bools:

@@ -21,7 +21,9 @@ from advisor.runtime.sparse import Sparse
 
 
 def fuse(module: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
-    """`module` with what follows its sparse layers fused into them; changes `module` and returns its replacement.
+    """`module` with what follows its sparse layers fused into them, and pooling on the kernels where there are some.
+
+    Changes `module` and returns its replacement.
 
     A part whose forward was changed becomes a `Fused` with the same children; an activation that follows
     its layer in an `nn.Sequential` becomes an `nn.Identity`. All names stay.
@@ -34,6 +36,8 @@ def fuse(module: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
     parts = [p for p in module.modules() if p._modules and not isinstance(p, fx.GraphModule) and _has_own_forward(p)]
     found = {id(part): fused(part) for part in parts}
     tried = [(part, made) for part in parts if (made := found.get(id(part))) is not None]
+    if not tried and not any(isinstance(c, Sparse) or type(c) in MODULES for c in module.modules()):
+        return module
     wanted, same = _try(module, tried, inputs)
     if wanted is None:
         return module

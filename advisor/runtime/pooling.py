@@ -29,10 +29,11 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Any:
     """`torch.nn.functional.max_pool2d`."""
-    if return_indices or _pair(dilation) != (1, 1) or not _is_ours(input):
-        torchs: Any = F.max_pool2d
-        return torchs(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-    return _pool(input, kernel_size, stride, padding, ceil_mode, average=False)
+    ours = None
+    if not return_indices and _pair(dilation) == (1, 1) and _is_ours(input):
+        ours = _pool(input, kernel_size, stride, padding, ceil_mode, average=False)
+    torchs: Any = F.max_pool2d
+    return torchs(input, kernel_size, stride, padding, dilation, ceil_mode, return_indices) if ours is None else ours
 
 
 def avg_pool2d(
@@ -45,10 +46,13 @@ def avg_pool2d(
     divisor_override: int | None = None,
 ) -> Tensor:
     """`torch.nn.functional.avg_pool2d`."""
-    if (divisor_override is not None and divisor_override < 1) or not _is_ours(input):
-        return F.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-    counts, divisor = count_include_pad, divisor_override or 0
-    return _pool(input, kernel_size, stride, padding, ceil_mode, average=True, counts=counts, divisor=divisor)
+    ours, counts = None, count_include_pad
+    if (divisor_override is None or divisor_override >= 1) and _is_ours(input):
+        divisor = divisor_override or 0
+        ours = _pool(input, kernel_size, stride, padding, ceil_mode, average=True, counts=counts, divisor=divisor)
+    if ours is None:
+        return F.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, counts, divisor_override)
+    return ours
 
 
 class MaxPool2d(nn.MaxPool2d):
@@ -109,17 +113,15 @@ def _pool(
     average: bool,
     counts: bool = True,
     divisor: int = 0,
-) -> Tensor:
+) -> Tensor | None:
+    """None for what cannot be: torch then says what is wrong, in its own words."""
     kernel, pads = _pair(kernel_size), _pair(padding)
     steps = kernel if stride is None or stride == [] else _pair(stride)
     if min(*kernel, *steps) < 1 or any(p < 0 or 2 * p > k for p, k in zip(pads, kernel, strict=True)):
-        # Torch says what is wrong, in its own words.
-        other: Any = F.avg_pool2d if average else F.max_pool2d
-        return other(x, kernel_size, stride, padding, ceil_mode=ceil_mode)  # type: ignore[no-any-return]
+        return None
     height, width = (_size(n, k, s, p, ceil_mode) for n, k, s, p in zip(x.shape[2:], kernel, steps, pads, strict=True))
     if height < 1 or width < 1:
-        other = F.avg_pool2d if average else F.max_pool2d
-        return other(x, kernel_size, stride, padding, ceil_mode=ceil_mode)  # type: ignore[no-any-return]
+        return None
     y = torch.empty(x.shape[0], x.shape[1], height, width)
     job = PoolJob(
         x.shape[0] * x.shape[1],

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from advisor.runtime import gpu, native
 from advisor.runtime import sparse_reference as reference
+from advisor.runtime.layouts import conv_format
 
 if TYPE_CHECKING:
     from torch._library.custom_ops import CustomOpDef
@@ -71,12 +72,6 @@ def geometry(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[i
     return native.Conv(
         stride=(stride[0], stride[1]), padding=(padding[0], padding[1]), dilation=(dilation[0], dilation[1])
     )
-
-
-def conv_format(x: Tensor) -> torch.memory_format:
-    """The layout of a convolution's output: channels-last where x, or what x is a view of, is that and nothing else."""
-    last = (x.stride(1) == 1 and x.shape[1] > 1) or x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last and not x.is_contiguous() else torch.contiguous_format
 
 
 def _operator(schema: str) -> Callable[[Callable[..., Tensor]], CustomOpDef]:

@@ -57,9 +57,9 @@ def _backward_conv(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     return (to_x, to_weight, None, None, to_bias, grad if needs[5] else None, None, None, None, None)
 
 
-def _setup_conv_input(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    grad, weight, indptr, channels, _, *ctx.geometry = inputs
-    ctx.save_for_backward(grad, weight, indptr, channels)
+def _setup_conv_other(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.geometry = inputs[5:]
+    ctx.save_for_backward(*inputs[:4])
 
 
 def _backward_conv_input(ctx: Any, v: Tensor) -> tuple[Any, ...]:
@@ -68,11 +68,6 @@ def _backward_conv_input(ctx: Any, v: Tensor) -> tuple[Any, ...]:
     to_grad = sparse_conv2d(v, weight, indptr, inputs, None, None, *geometry, "none") if needs[0] else None
     to_weight = _conv2d_grad_weight(grad, v, indptr, inputs, weight.shape, *geometry) if needs[1] else None
     return (to_grad, to_weight, None, None, None, None, None, None)
-
-
-def _setup_conv_weight(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    grad, x, indptr, channels, _, *ctx.geometry = inputs
-    ctx.save_for_backward(grad, x, indptr, channels)
 
 
 def _backward_conv_weight(ctx: Any, u: Tensor) -> tuple[Any, ...]:
@@ -219,8 +214,8 @@ def _complete(
 
 
 sparse_conv2d = _complete(kernels.sparse_conv2d, _setup_conv, _backward_conv, images=(0, 5))
-_conv2d_grad_input = _complete(kernels.sparse_conv2d_grad_input, _setup_conv_input, _backward_conv_input)
-_conv2d_grad_weight = _complete(kernels.sparse_conv2d_grad_weight, _setup_conv_weight, _backward_conv_weight)
+_conv2d_grad_input = _complete(kernels.sparse_conv2d_grad_input, _setup_conv_other, _backward_conv_input)
+_conv2d_grad_weight = _complete(kernels.sparse_conv2d_grad_weight, _setup_conv_other, _backward_conv_weight)
 sparse_linear = _complete(kernels.sparse_linear, _setup_linear, _backward_linear, images=(0,))
 _linear_grad_input = _complete(kernels.sparse_linear_grad_input, _setup_linear_other, _backward_linear_input)
 _linear_grad_weight = _complete(kernels.sparse_linear_grad_weight, _setup_linear_other, _backward_linear_weight)

@@ -11,8 +11,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from advisor.errors import KernelError
 from advisor.runtime.gpu import Geometry
+from advisor.runtime.native import ACTIVATIONS
 
-ACTIVATIONS = ("none", "relu", "relu6", "silu")
+__all__ = ["ACTIVATIONS", "check", "check_conv", "check_lists", "check_output", "check_tensors", "output_size"]
+
 TYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Pixels are counted in 32 bits, and the last tile may reach past them.
 MOST_PIXELS = 2**31 - 2**12

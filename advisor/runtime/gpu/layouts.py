@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from advisor.runtime.gpu import tuning
+from advisor.runtime.layouts import conv_format
 
 _INT32 = 2**31 - 1
 
@@ -32,10 +33,7 @@ def is_last(tensor: Tensor) -> bool:
 
 def empty(shape: Sequence[int], dtype: torch.dtype, like: Tensor, *, zero: bool = False) -> Tensor:
     """Channels-last where `like`, or what it is a view of, is that and not contiguous as well."""
-    last = like.is_contiguous(memory_format=torch.channels_last) or (like.shape[1] > 1 and like.stride(1) == 1)
-    last = last and not like.is_contiguous()
-    layout = torch.channels_last if last else torch.contiguous_format
-    made = torch.empty(tuple(shape), dtype=dtype, device=like.device, memory_format=layout)
+    made = torch.empty(tuple(shape), dtype=dtype, device=like.device, memory_format=conv_format(like))
     return made.zero_() if zero else made
 
 

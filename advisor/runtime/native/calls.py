@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from advisor.errors import KernelError
+from advisor.runtime.layouts import conv_format
 from advisor.runtime.native import library, tuner
 from advisor.runtime.native.checks import check_geometry, check_input, check_lists, check_shape
 from advisor.runtime.native.job import Job
@@ -83,9 +84,13 @@ def conv_forward(
     check_lists(weight, indptr, inputs, bias)
     key = ("forward", x.shape, x.stride(), weight.shape, indptr.shape[0], conv, activation, torch.get_num_threads())
     found = _prepared.get(key)
-    y = _result(x, (weight, indptr, conv)) if found is None else torch.empty(found.shape, memory_format=found.order)
+    if found is None:
+        shape, order = _output_shape(tuple(x.shape), weight, indptr, conv), conv_format(x)
+    else:
+        shape, order = found.shape, found.order
+    y = torch.empty(shape, memory_format=order)
     if residual is not None:
-        check_shape(residual, tuple(y.shape), "residual")
+        check_shape(residual, shape, "residual")
         residual = check_input(residual, 4)
         if residual.stride() != y.stride():
             residual = torch.empty_like(y).copy_(residual)
@@ -94,7 +99,7 @@ def conv_forward(
             raise KernelError(f"activation {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
         job = _job(x, y, weight, indptr, conv)
         job.activation = ACTIVATIONS.index(activation)
-        found = _Prepared(job, tuple(y.shape), _order(y), library.isa_number())
+        found = _Prepared(job, shape, order, library.isa_number())
     _run("forward", key, found, x, y, weight, indptr, inputs, bias, residual)
     return y
 
@@ -112,13 +117,13 @@ def conv_grad_input(
     check_lists(weight, indptr, inputs, None)
     shape = tuple(input_shape)
     check_shape(grad, _output_shape(shape, weight, indptr, conv), "gradient")
-    x = torch.empty(shape, memory_format=_order(grad))
+    x = torch.empty(shape, memory_format=conv_format(grad))
     if grad.numel() == 0:
         return x.zero_()
     key = ("grad_input", grad.stride(), shape, weight.shape, indptr.shape[0], conv, torch.get_num_threads())
     found = _prepared.get(key)
     if found is None:
-        found = _Prepared(_job(x, grad, weight, indptr, conv), shape, _order(grad), library.isa_number())
+        found = _Prepared(_job(x, grad, weight, indptr, conv), shape, conv_format(grad), library.isa_number())
     _run("grad_input", key, found, x, grad, weight, indptr, inputs)
     return x
 
@@ -205,15 +210,6 @@ def _as_taps(weight: torch.Tensor) -> torch.Tensor:
     return weight.view(weight.shape[0], 1, 1, weight.shape[1])
 
 
-def _order(x: torch.Tensor) -> torch.memory_format:
-    """Channels-last where x is in that order and in no other, or is a view of rows, as linear layers make."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    last = last or (
-        x.stride(1) == 1 and x.shape[1] > 1 and x.shape[0] * x.shape[2] * x.shape[3] > 1 and not x.is_contiguous()
-    )
-    return torch.channels_last if last else torch.contiguous_format
-
-
 def _output_shape(
     input_shape: tuple[int, ...], weight: torch.Tensor, indptr: torch.Tensor, conv: Conv
 ) -> tuple[int, ...]:
@@ -227,11 +223,6 @@ def _output_shape(
             f"{weight.shape[1]}x{weight.shape[2]}; enlarge it or pad more"
         )
     return input_shape[0], (indptr.shape[0] - 1) * weight.shape[3], height, width
-
-
-def _result(x: torch.Tensor, layer: tuple[torch.Tensor, torch.Tensor, Conv]) -> torch.Tensor:
-    weight, indptr, conv = layer
-    return torch.empty(_output_shape(tuple(x.shape), weight, indptr, conv), memory_format=_order(x))
 
 
 def _job(x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, indptr: torch.Tensor, conv: Conv) -> Job:

@@ -89,7 +89,12 @@ def _is_off() -> bool:
 def _candidates(kind: Kind, job: Job, isa: int) -> Iterator[Tuning]:
     if kind == "grad_weight":
         return tuning.gradient_candidates(job, isa)
-    return tuning.candidates(tuning.reversed_job(job) if kind == "grad_input" else job, isa)
+    return tuning.candidates(_as_tiled(kind, job), isa)
+
+
+def _as_tiled(kind: Kind, job: Job) -> Job:
+    """The convolution whose tiles run: to the gradient of the input, the reversed one."""
+    return tuning.reversed_job(job) if kind == "grad_input" else job
 
 
 def _every(kind: Kind, job: Job, isa: int) -> set[Tuning]:
@@ -97,7 +102,7 @@ def _every(kind: Kind, job: Job, isa: int) -> set[Tuning]:
     tiles = set(_candidates(kind, job, isa))
     if kind == "grad_weight":
         return tiles
-    like = tuning.reversed_job(job) if kind == "grad_input" else job
+    like = _as_tiled(kind, job)
     finer = {t for tile in tiles for t in tuning.refinements(like, tile)}
     return tiles | finer | {t for tile in finer for t in tuning.refinements(like, tile)}
 
@@ -112,8 +117,7 @@ def _fastest(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
     if best is None:
         return _by_rule(kind, job, isa)
     if kind != "grad_weight":
-        like = tuning.reversed_job(job) if kind == "grad_input" else job
-        best = _best_of(tuning.refinements(like, best[1]), best, job, run) or best
+        best = _best_of(tuning.refinements(_as_tiled(kind, job), best[1]), best, job, run) or best
     return best[1]
 
 
@@ -150,7 +154,7 @@ def _time(run: Callable[[], int], job_threads: int) -> float | None:
 
 
 def _key(kind: Kind, job: Job, isa: int) -> str:
-    read = tuning.reversed_job(job) if kind == "grad_input" else job
+    read = _as_tiled(kind, job)
     order = "last" if read.x_channel == 1 and read.in_channels > 1 else "first" if read.x_col == 1 else "other"
     if order == "first" and read.x_row != read.in_w:
         order = "gaps"  # part of a wider map: what reads whole planes in place cannot run

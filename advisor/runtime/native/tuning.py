@@ -77,11 +77,6 @@ def reads_in_place(job: Job) -> bool:
     )
 
 
-def default(job: Job, isa: int) -> Tuning:
-    """A choice by rule, where nothing may be measured."""
-    return next(candidates(job, isa))
-
-
 def candidates(job: Job, isa: int) -> Iterator[Tuning]:
     """The tiles worth measuring, the likeliest first."""
     splits = _splits(job, isa)
@@ -138,11 +133,11 @@ def _splits(job: Job, isa: int) -> int:
 
 
 def _tiles(job: Job, isa: int) -> Iterator[Tuning]:
-    if job.taps_h * job.taps_w == 1 and job.images * job.out_h * job.out_w <= _FEW_POSITIONS:
-        yield Tuning(lanes=_LANES[isa][0], layout=Layout.FEW, vectors=1)
     lanes = _LANES[isa]
     one_tap = job.taps_h * job.taps_w == 1
     pixels = job.out_h * job.out_w
+    if one_tap and job.images * pixels <= _FEW_POSITIONS:
+        yield Tuning(lanes=lanes[0], layout=Layout.FEW, vectors=1)
     if job.block % 4 == 0:
         wide = _REGISTERS[isa] == 32
         shapes = [(4, 6), (8, 3), (4, 5), (4, 4), (8, 2)] if wide else [(4, 2), (4, 3), (8, 1)]
