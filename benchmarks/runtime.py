@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from speed import layers, linears, networks, tables, tiles, training
@@ -36,15 +37,17 @@ from advisor.runtime.native.tuner import cpu
 Report = dict[str, object]
 
 
+def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What every section that compares over batches and threads takes from the command line."""
+    given = {name: getattr(arguments, name) for name in ("densities", "batches", "threads", "repeats")}
+    return {"kinds": arguments.patterns, **given}
+
+
 def section_layers(arguments: argparse.Namespace, peaks: dict[int, float]) -> Report:
     """Sums over the convolutions of whole networks."""
     measured = layers.measure(
         arguments.networks,
-        kinds=arguments.patterns,
-        densities=arguments.densities,
-        batches=arguments.batches,
-        threads=arguments.threads,
-        repeats=arguments.repeats,
+        **_asked(arguments),
         compiled=arguments.compile,
         only=arguments.only,
         stride=4 if arguments.quick else 1,
@@ -68,11 +71,7 @@ def section_network(arguments: argparse.Namespace, peaks: dict[int, float]) -> R
     """Whole networks applied for inference, against eager, folded, channels-last and compiled."""
     measured = networks.measure(
         arguments.networks,
-        kinds=arguments.patterns,
-        densities=arguments.densities,
-        batches=arguments.batches,
-        threads=arguments.threads,
-        repeats=arguments.repeats,
+        **_asked(arguments),
         compiled=arguments.compile,
     )
     rows = tables.with_share(list(measured), peaks)
@@ -110,11 +109,7 @@ def section_linear(arguments: argparse.Namespace, peaks: dict[int, float]) -> Re
     """Linear layers of the networks."""
     measured = linears.measure(
         arguments.networks,
-        kinds=arguments.patterns,
-        densities=arguments.densities,
-        batches=arguments.batches,
-        threads=arguments.threads,
-        repeats=arguments.repeats,
+        **_asked(arguments),
         only=arguments.only,
     )
     rows = tables.with_share(list(measured), peaks)
