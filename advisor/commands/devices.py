@@ -11,17 +11,32 @@ from advisor.commands.options import json_option, table
 
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path())
+@click.option("--check", "checked", metavar="PROFILE", help="Time a few of its layers again: does it still fit?")
+@click.option("--device", metavar="cpu|cuda[:i]", help="Where to check; the profile's kind of device otherwise.")
+@click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True), metavar="S")
 @json_option
-def devices(files: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+def devices(
+    files: tuple[str, ...], checked: str | None, device: str | None, seconds: float
+) -> tuple[dict[str, Any], str]:
     """List the profiles at hand, with name, origin and error; then this machine, its kernels, and how patterns run.
 
     Profiles are those that came with the package, those in this folder, and FILES of your own.
+
+    --check times three dense layers of one profile again, and a sparse one where it has some, for about --seconds, and
+    says whether it fits: its times hold, all are off by one factor, or it should be made anew.
 
     \b
     Examples
       advisor devices
       advisor devices r50.json --json
+      advisor devices --check r50.json
     """
+    if checked is not None:
+        if files:
+            raise click.UsageError("--check takes one profile and no FILES beside it; run it once for each")
+        return _check(checked, device, seconds)
+    if device is not None:
+        raise click.UsageError("--device says where to --check a profile; give both, or neither")
     from dataclasses import asdict
     from pathlib import Path
 
@@ -59,6 +74,25 @@ def devices(files: tuple[str, ...]) -> tuple[dict[str, Any], str]:
         "patterns": runs,
     }
     return document, _text(document, f"{kernels.text()}\n{gpu.text()}", no_gpu)
+
+
+def _check(name: str, device: str | None, seconds: float) -> tuple[dict[str, Any], str]:
+    from advisor.devices.fit import check_fit
+    from advisor.devices.profile import load_profile
+
+    profile = load_profile(name)
+    click.echo(f"timing a few layers of {profile.name!r} again for at most about {seconds:g} s", err=True)
+    fit = check_fit(profile, device=device, seconds=seconds)
+    rows = []
+    for layer in fit.layers:
+        numbers = ["", "", f"does not run: {layer.problem}"]
+        if layer.ratio is not None:
+            numbers = [f"{layer.now_ms:.3f}", f"{layer.ratio:.2f}", f"{layer.low:.2f} to {layer.high:.2f}"]
+        rows.append([layer.role, f"{layer.profile_ms:.3f}", *numbers, layer.key])
+    parts = [table(["", "profile ms", "now ms", "ratio", "interval", "layer"], rows, right=(1, 2, 3))]
+    parts += [f"note: {line}" for line in fit.differences]
+    parts += [f"settings: {fit.settings}", fit.advice]
+    return {"file": name, **fit.to_json()}, "\n".join(parts)
 
 
 def _text(document: dict[str, Any], kernels: str, no_gpu: str) -> str:
