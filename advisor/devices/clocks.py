@@ -52,7 +52,7 @@ class CpuClock:
         return self._waited_ns / self._total_ns if self._total_ns else 0.0
 
     def _queued_ns(self) -> int:
-        return _queued_ns() if self._one_thread else 0
+        return queued_ns() if self._one_thread else 0
 
 
 def settle_allocator() -> None:
@@ -94,7 +94,7 @@ class _Queue:
 _local = threading.local()
 
 
-def _queued_ns() -> int:
+def queued_ns() -> int:
     """How long the calling thread has been ready to run without running; 0 where the system does not say."""
     thread = threading.get_native_id()
     if getattr(_local, "thread", None) != thread:  # also after a fork

@@ -141,15 +141,22 @@ def forward_call(module: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[
     return call
 
 
-def training_call(module: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[], object]:
-    """Forward and backward from the sum of all outputs; no optimiser, gradients dropped beforehand."""
+def training_call(module: torch.nn.Module, inputs: tuple[Any, ...], *, optimizer: bool = False) -> Callable[[], object]:
+    """Forward and backward from the sum of all outputs, gradients dropped beforehand.
+
+    With `optimizer` also a step of SGD with momentum; at a learning rate of 0, so that repeating it keeps the weights
+    what they are.
+    """
     parameters = [p for p in module.parameters() if p.requires_grad]
+    rule = torch.optim.SGD(parameters, lr=0.0, momentum=0.9) if optimizer else None
 
     def call() -> object:
         for parameter in parameters:
             parameter.grad = None
         total = _sum(module(*inputs))
         total.backward()  # type: ignore[no-untyped-call]
+        if rule is not None:
+            rule.step()
         return total
 
     return call

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advisor.errors import KernelError
+from advisor.runtime import watch
 from advisor.runtime.native import library
 from advisor.runtime.native.job import PoolJob
 from advisor.runtime.sparse_ops import is_unwatched, wants_gradients
@@ -29,6 +30,9 @@ def max_pool2d(
     return_indices: bool = False,
 ) -> Any:
     """`torch.nn.functional.max_pool2d`."""
+    if (seen := _watcher(input)) is not None and not return_indices:
+        given = (input, kernel_size, stride, padding, dilation, ceil_mode)
+        return seen("advisor.max_pool2d", max_pool2d, given)
     ours = None
     if not return_indices and _pair(dilation) == (1, 1) and _is_ours(input):
         ours = _pool(input, kernel_size, stride, padding, ceil_mode, average=False)
@@ -46,6 +50,10 @@ def avg_pool2d(
     divisor_override: int | None = None,
 ) -> Tensor:
     """`torch.nn.functional.avg_pool2d`."""
+    if (seen := _watcher(input)) is not None:
+        given = (input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+        watched: Tensor = seen("advisor.avg_pool2d", avg_pool2d, given)
+        return watched
     ours, counts = None, count_include_pad
     if (divisor_override is None or divisor_override >= 1) and _is_ours(input):
         divisor = divisor_override or 0
@@ -77,6 +85,16 @@ FUNCTIONS: dict[Any, Any] = {
     torch.max_pool2d: max_pool2d,
     F.avg_pool2d: avg_pool2d,
 }
+
+
+def _watcher(x: Tensor) -> watch.Watcher | None:
+    """Who watches a pooling that would be ours if nobody looked, also of a fake tensor."""
+    seen = None if torch.compiler.is_compiling() else watch.watcher()
+    return seen if seen is not None and _fits(x) and library.available() and not wants_gradients((x,)) else None
+
+
+def _fits(x: Tensor) -> bool:
+    return isinstance(x, Tensor) and x.dtype is torch.float32 and x.is_cpu and x.dim() == 4 and x.is_contiguous()
 
 
 def _is_ours(x: Tensor) -> bool:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from advisor.runtime import sparse_kernels as kernels
+from advisor.runtime import watch
 
 if TYPE_CHECKING:
     from torch._library.custom_ops import CustomOpDef
@@ -188,6 +189,8 @@ def _complete(
         out: Tensor
         if torch.compiler.is_compiling():
             out = op(*args)
+        elif (seen := watch.watcher()) is not None:
+            out = seen(f"advisor.{op._name}", call, args)
         elif is_unwatched(args) and not torch._C._is_any_autocast_enabled():
             out = eager.apply(*args) if wants_gradients(args) else function(*args)
         else:

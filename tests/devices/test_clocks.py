@@ -17,7 +17,7 @@ def test_the_cpu_clock_takes_wall_time() -> None:
 def test_waiting_for_a_core_is_taken_out_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
     now, queued = [0], [0]
     monkeypatch.setattr(clocks.time, "perf_counter_ns", lambda: now[0])
-    monkeypatch.setattr(clocks, "_queued_ns", lambda: queued[0])
+    monkeypatch.setattr(clocks, "queued_ns", lambda: queued[0])
 
     def work(total_ms: int, waited_ms: int) -> None:
         now[0] += total_ms * 1_000_000
@@ -41,7 +41,7 @@ def test_only_one_thread_is_relieved_of_its_waiting(
     ticks = iter(range(0, 100, 2))
     monkeypatch.setattr(clocks.time, "perf_counter_ns", lambda: 2 * next(ticks))
     queued = iter(range(0, 100, 2))
-    monkeypatch.setattr(clocks, "_queued_ns", lambda: next(queued))
+    monkeypatch.setattr(clocks, "queued_ns", lambda: next(queued))
     with cpu_threads(threads):
         clock = clock_for("cpu")
     clock(lambda: None)
@@ -55,7 +55,7 @@ def test_a_system_that_does_not_say_how_long_a_thread_waited(monkeypatch: pytest
 
     def elsewhere() -> None:
         monkeypatch.setattr(clocks.os, "open", _absent)
-        found.append(clocks._queued_ns())
+        found.append(clocks.queued_ns())
         found.append(CpuClock(one_thread=True)(lambda: time.sleep(0.002)))
 
     thread = threading.Thread(target=elsewhere)  # the stream is kept per thread
