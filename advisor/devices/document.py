@@ -104,8 +104,10 @@ def execution_from(document: dict[str, Any]) -> Execution:
 
 
 def measurement_from(document: dict[str, Any]) -> Measurement:
-    """The reverse of `measurement_document`."""
-    m = Measurement(**(document | {"execution": execution_from(document["execution"])}))
+    """The reverse of `measurement_document`; what older profiles called otherwise gets today's name."""
+    from advisor.runtime.execution import canonical
+
+    m = Measurement(**(document | {"execution": canonical(execution_from(document["execution"]))}))
     if not 0 < m.low_ms <= m.median_ms <= m.high_ms:
         raise ValueError(
             f"{m.execution.key}: low {m.low_ms}, median {m.median_ms}, high {m.high_ms} ms are no interval"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ class Execution:
             read kept weights alone), "gather" (inputs picked by index, then a small dense product per block), "packed"
             (training: kept values scattered into a dense weight).
         input_shape: B C *spatial for convolutions, * C for linear.
-        weight_shape: of the dense weight as stored.
+        weight_shape: of the dense weight as stored; see `canonical` for what the sparse kernels are told.
         kept: direct: inputs that all blocks together read; gather: inputs that each block reads; packed: kept values of
             the whole weight; dense: 0.
         block: direct and gather: outputs per block; packed: neighbouring weights that one index moves (the taps of a
@@ -146,6 +146,9 @@ def executions(
         training: forward and backward instead of inference.
         batch: replaces the batch size that the network was analysed with.
         method: by which of `methods.ways` it runs; `method_of` says where None.
+
+    Returns:
+        Executions as `canonical` writes them.
     """
     method = method or method_of(layer, option, training=training)
     shape, groups = shape_under(layer, option)
@@ -158,23 +161,42 @@ def executions(
         given = (*given[:axis], inputs, *given[axis + 1 :])
         if batch is not None and axis > 0:
             given = (batch, *given[1:])
-        found[
-            Execution(
-                kind=layer.kind,
-                method=method,
-                input_shape=given,
-                weight_shape=shape,
-                stride=layer.stride,
-                padding=layer.padding,
-                dilation=layer.dilation,
-                output_padding=layer.output_padding,
-                groups=groups,
-                bias=layer.bias,
-                kept=kept,
-                block=block,
-            )
-        ] += 1
+        made = Execution(
+            kind=layer.kind,
+            method=method,
+            input_shape=given,
+            weight_shape=shape,
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            output_padding=layer.output_padding,
+            groups=groups,
+            bias=layer.bias,
+            kept=kept,
+            block=block,
+        )
+        found[canonical(made)] += 1
     return found
+
+
+def canonical(execution: Execution) -> Execution:
+    """The same work in the words of who performs it, so that equal work has one key, planned or seen in a run.
+
+    Linear layers get rows of features, however many axes the rows had. The sparse kernels know no groups (their lists
+    count inputs over all of them) and take a line of pixels as an image one pixel high.
+    """
+    e = execution
+    if e.kind == "linear" and len(e.input_shape) != 2:
+        e = replace(e, input_shape=(prod(e.input_shape[:-1]), e.input_shape[-1]))
+    if e.method != "direct":
+        return e
+    if e.groups != 1:
+        e = replace(e, weight_shape=(e.weight_shape[0], e.in_channels, *e.weight_shape[2:]), groups=1)
+    if e.kind == "conv1d":
+        shapes = (*e.input_shape[:-1], 1, e.input_shape[-1]), (*e.weight_shape[:2], 1, *e.weight_shape[2:])
+        line = {"stride": (1, *e.stride), "padding": (0, *e.padding), "dilation": (1, *e.dilation)}
+        e = replace(e, kind="conv2d", input_shape=shapes[0], weight_shape=shapes[1], **line)
+    return e
 
 
 def _kept(layer: Layer, option: Option, method: Method) -> tuple[int, int]:

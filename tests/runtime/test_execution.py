@@ -14,7 +14,7 @@ from advisor.errors import PatternError
 from advisor.network import Layer
 from advisor.patterns.base import pattern
 from advisor.patterns.option import DENSE, Option
-from advisor.runtime.execution import Execution, executions
+from advisor.runtime.execution import Execution, canonical, executions
 from advisor.runtime.methods import Method
 from advisor.runtime.packed import Packed, packed_of
 from tests.runtime.samples import any_execution, layer_of, only
@@ -111,7 +111,21 @@ def test_calls_of_other_shapes_and_batches() -> None:
     assert Counter({e.input_shape: n for e, n in found.items()}) == {(5, 4, 8, 8): 2, (5, 4, 4, 4): 1}
     assert sum(e.macs * n for e, n in executions(layer, DENSE).items()) == layer.macs
     tokens = layer_of(nn.Linear(8, 16), 2, 3, 8)
-    assert only(tokens, OPTIONS["group"], batch=7).input_shape == (7, 3, 8)
+    assert only(tokens, OPTIONS["group"], batch=7).input_shape == (21, 8), "rows of features"
+
+
+def test_equal_work_has_one_name_whoever_describes_it() -> None:
+    option = OPTIONS["group"]
+    grouped = only(layer_of(nn.Conv2d(16, 16, 3, groups=2), 1, 16, 9, 9), option, method="direct")
+    assert (grouped.groups, grouped.weight_shape, grouped.in_channels) == (1, (16, 16, 3, 3), 16)
+    assert grouped.kept == 4 * 2, "four blocks read two of their group's eight inputs"
+    line = only(layer_of(nn.Conv1d(8, 16, 3, stride=2, padding=1), 1, 8, 9), option, method="direct")
+    assert (line.kind, line.input_shape, line.weight_shape) == ("conv2d", (1, 8, 1, 9), (16, 8, 1, 3))
+    assert (line.stride, line.padding, line.dilation) == ((1, 2), (0, 1), (1, 1))
+    for found in (grouped, line, only(layer_of(nn.Linear(8, 16), 2, 3, 8), option, method="direct")):
+        assert canonical(found) == found
+        module, inputs = found.build()
+        assert tuple(module(inputs).shape) == found.output_shape
 
 
 def test_depthwise_width_loses_groups() -> None:
