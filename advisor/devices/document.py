@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 
 from advisor.devices.energy import Coefficients
-from advisor.devices.profile import Measurement, Profile, Whole
+from advisor.devices.profile import Measurement, Profile, StepTime, Whole
 from advisor.devices.settings import Machine, Settings
 from advisor.errors import AdvisorError, ProfileError
 
@@ -40,9 +40,10 @@ def to_document(profile: Profile) -> dict[str, Any]:
         "energy": asdict(profile.energy) if profile.energy else None,
         "error": dict(profile.error) if profile.error else None,
         "notes": list(profile.notes),
-        "networks": [asdict(whole) for _, whole in sorted(profile.networks.items())],
+        "networks": [_whole_document(whole) for _, whole in sorted(profile.networks.items())],
         "measurements": [measurement_document(m) for _, m in sorted(profile.measurements.items())],
         "unmeasured": list(profile.unmeasured),
+        **({"steps": [_step_document(found) for _, found in sorted(profile.steps.items())]} if profile.steps else {}),
     }
 
 
@@ -59,10 +60,11 @@ def from_document(document: Any, where: str) -> Profile:
     try:
         measurements = [measurement_from(item) for item in document["measurements"]]
         networks = [_whole_from(item) for item in document["networks"]]
+        steps = {found.step.key: found for found in map(_step_from, document.get("steps", []))}
     except (AdvisorError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise ProfileError(f"profile {where}: a measurement makes no sense: {error}; make the profile anew") from error
     settings, machine, energy = document["settings"], document["machine"], document["energy"]
-    if (measurements or networks) and (settings is None or machine is None):
+    if (measurements or networks or steps) and (settings is None or machine is None):
         raise ProfileError(f"profile {where}: it holds times but not the settings or machine they were taken with")
     return Profile(
         name=document["name"],
@@ -77,6 +79,7 @@ def from_document(document: Any, where: str) -> Profile:
         error=document["error"],
         energy=(Coefficients(**{"source": document["source"], **energy}) if energy else None),
         notes=tuple(document["notes"]),
+        steps=steps,
     )
 
 
@@ -113,6 +116,34 @@ def measurement_from(document: dict[str, Any]) -> Measurement:
             f"{m.execution.key}: low {m.low_ms}, median {m.median_ms}, high {m.high_ms} ms are no interval"
         )
     return m
+
+
+def _whole_document(whole: Whole) -> dict[str, Any]:
+    """What nobody looked at is left out, as in older profiles."""
+    document = asdict(whole)
+    if whole.interpreter_ms is None:
+        for name in ("parts", "interpreter_ms", "saved"):
+            del document[name]
+    return document
+
+
+def _step_document(found: StepTime) -> dict[str, Any]:
+    step = {item.name: getattr(found.step, item.name) for item in fields(found.step) if item.name != "execution"}
+    times = {name: getattr(found, name) for name in ("median_ms", "low_ms", "high_ms", "repeats")}
+    return {"step": step, **times}
+
+
+def _step_from(document: dict[str, Any]) -> StepTime:
+    from advisor.devices.steps.step import Step
+
+    shapes = {name: tuple(tuple(shape) for shape in document["step"][name]) for name in ("inputs", "outputs")}
+    step = Step(**(document["step"] | shapes | {"parameters": tuple(document["step"]["parameters"])}))
+    if len(step.inputs) != len(step.layouts):
+        raise ValueError(f"step {step.target}: {len(step.inputs)} inputs and {len(step.layouts)} layouts")
+    found = StepTime(**(document | {"step": step}))
+    if not 0 < found.low_ms <= found.median_ms <= found.high_ms:
+        raise ValueError(f"step {step.target}: low, median and high ms are no interval")
+    return found
 
 
 def _whole_from(document: dict[str, Any]) -> Whole:
