@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -85,9 +86,13 @@ def profile(
     rows = [
         ["whole network, inference-ready" if not training else "whole training step", f"{whole.median_ms:.3f}"],
         ["the same as given (eager)", f"{whole.eager_ms:.3f}"],
-        ["its layers, one by one", f"{whole.layers_ms:.3f}"],
-        ["the rest (operators between them)", f"{whole.rest_ms:.3f}"],
+        ["its layers, in place" if whole.in_place else "its layers, one by one", f"{whole.layers_ms:.3f}"],
     ]
+    if whole.interpreter_ms is not None:
+        rows += [[f"other operators: {family}", f"{ms:.3f}"] for family, ms in _largest_first(whole.parts)]
+        rows.append(["the interpreter, and memory given back", f"{whole.interpreter_ms:.3f}"])
+    else:
+        rows.append(["the rest (operators between them)", f"{whole.rest_ms:.3f}"])
     text = [table(["", "ms"], rows, right=(1,)), f"{len(made.measurements)} kinds of work measured"]
     if made.unmeasured:
         text.append(f"{len(made.unmeasured)} not measured within the time: predicted with an interval, and marked so")
@@ -96,3 +101,7 @@ def profile(
     text += [f"note: {note}" for note in made.notes]
     text.append(f"wrote {out}")
     return document, "\n".join(text)
+
+
+def _largest_first(parts: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(parts.items(), key=lambda item: -item[1])

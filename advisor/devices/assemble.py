@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from statistics import median
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from advisor.devices.document import execution_from
+from advisor.devices.inplace.collect import DenseTimes, dense_times
+from advisor.devices.inplace.correction import Correction, Pair
+from advisor.devices.kept import Kept
 from advisor.devices.predict import Predictor, error_summary
 from advisor.devices.profile import Measurement, Profile, Whole
 from advisor.devices.timing import NOTEWORTHY
 from advisor.devices.work import Task, network_hash
 
 if TYPE_CHECKING:
+    from advisor.devices.inplace.deployed import Deployed
     from advisor.devices.settings import Machine, Settings
-    from advisor.network import Network
+    from advisor.network import Layer, Network
 
-_METHOD = (
+_INSIDE = 1.28  # standard deviations that hold 80 %
+_ALONE = (
     "every execution was timed alone, each run next to a run of one dense reference layer in warm caches; medians, "
     "divided by how far the reference was from its own median over the whole session; the whole network was timed "
     "first and last; with one thread on Linux CPUs without the time that other processes had the core"
+)
+_IN_PLACE = (
+    "layers and all other operators were timed in place, in runs of the whole deployed network that took turns with "
+    "runs without a clock in them and with a dense reference layer; what could not run in place was timed alone and "
+    "multiplied by what layers timed both ways took in place; medians, divided by how far the reference was from its "
+    "own median over the whole session; with one thread on Linux CPUs without the time that other processes had the "
+    "core"
 )
 
 
@@ -31,47 +44,30 @@ def assemble(
     machine: Machine,
     tasks: list[Task],
     records: list[dict[str, Any]],
+    dense: Deployed | None = None,
 ) -> Profile:
     """The profile of one run. `records` are those of `spend`: one per execution, and two of the whole network.
 
     Drift (the clock, neighbours) is divided out: each median is multiplied by the reference's median over all
     records / the reference's median while this one was taken.
+
+    Args:
+        dense: the network whose steps the records of the whole hold; None where nothing was timed in place.
     """
     refused = {str(record["key"]): str(record["failed"]) for record in records if "failed" in record}
-    records = [record for record in records if "failed" not in record]
-    session_ms = median(float(record["reference_ms"]) for record in records)
-    measurements: dict[str, Measurement] = {}
-    looks: list[dict[str, float]] = []
-    for record in records:
-        scale = session_ms / float(record["reference_ms"])
-        if str(record["key"]).startswith("whole:"):
-            looks.append({k: float(record[k]) * scale for k in ("median_ms", "low_ms", "high_ms", "eager_ms")})
-            looks[-1]["repeats"] = float(record["repeats"])
-            continue
-        execution = execution_from(record["execution"])
-        measurements[execution.key] = Measurement(
-            execution=execution,
-            median_ms=float(record["median_ms"]) * scale,
-            low_ms=float(record["low_ms"]) * scale,
-            high_ms=float(record["high_ms"]) * scale,
-            repeats=int(record["repeats"]),
-        )
+    kept = Kept.of(records)
+    found = dense_times(network, dense, kept.steps, kept.step_repeats) if dense is not None and kept.steps else None
+    measurements, correction = _measurements(kept, found)
     predictor = Predictor(list(measurements.values()))
-    whole = Whole(
-        model=network.name,
-        input_shapes=network.input_shapes,
-        median_ms=sum(look["median_ms"] for look in looks) / len(looks),
-        low_ms=min(look["low_ms"] for look in looks),
-        high_ms=max(look["high_ms"] for look in looks),
-        repeats=int(sum(look["repeats"] for look in looks)),
-        eager_ms=sum(look["eager_ms"] for look in looks) / len(looks),
-        layers_ms=_layers_ms(network, measurements, predictor, training=settings.training),
-        network_hash=network_hash(network),
-    )
+    whole = _whole(network, kept, found, measurements, predictor, training=settings.training)
     unmeasured = tuple(t.execution.key for t in tasks if t.execution.key not in measurements)
     short = len([key for key in unmeasured if key not in refused])
     notes = [f"{short} of {len(tasks)} kinds of work were left to prediction: the time was spent"] if short else []
     notes += [f"did not run here, left to prediction: {key}: {reason}" for key, reason in list(refused.items())[:20]]
+    if found is not None and (hidden := [x.name for x in network.sparsifiable if x.name not in found.seen]):
+        notes.append(
+            f"{len(hidden)} layers run inside of fused operators and have no step of their own: {', '.join(hidden[:3])}"
+        )
     seconds = sum(float(record["seconds"]) for record in records)
     waited = sum(float(record["seconds"]) * float(record.get("waited", 0.0)) for record in records) / seconds
     if waited > NOTEWORTHY:
@@ -79,24 +75,84 @@ def assemble(
     return Profile(
         name=name,
         origin="measured",
-        source=_METHOD,
+        source=_ALONE if found is None else _IN_PLACE,
         created=datetime.now(UTC).date().isoformat(),
         machine=machine,
         settings=settings,
         measurements=measurements,
         networks={whole.key: whole},
         unmeasured=unmeasured,
-        error=error_summary(predictor),
+        error=error_summary(predictor) | correction.summary(),
         notes=tuple(notes),
+        steps=found.steps if found is not None else {},
     )
 
 
-def _layers_ms(network: Network, measured: Mapping[str, Measurement], predictor: Predictor, *, training: bool) -> float:
+def _measurements(kept: Kept, found: DenseTimes | None) -> tuple[dict[str, Measurement], Correction]:
+    """What was timed in place as it is, and what was timed alone as it would be in place."""
+    in_place = dict(found.layers) if found is not None else {}
+    correction = Correction(
+        [
+            Pair(execution=m.execution, alone_ms=m.median_ms, in_place_ms=in_place[key].median_ms)
+            for key, m in kept.alone.items()
+            if key in in_place
+        ]
+    )
+    if found is None:
+        return dict(kept.alone), correction
+    for key, m in kept.alone.items():
+        if key not in in_place:
+            in_place[key] = corrected(m, correction)
+    return in_place, correction
+
+
+def corrected(m: Measurement, correction: Correction) -> Measurement:
+    """A time alone as the time in place; the correction's own error enters the interval."""
+    factor = correction(m.execution)
+    low = math.exp(-math.hypot(math.log(m.median_ms / m.low_ms), _INSIDE * correction.error))
+    high = math.exp(math.hypot(math.log(m.high_ms / m.median_ms), _INSIDE * correction.error))
+    middle = m.median_ms * factor
+    return replace(m, median_ms=middle, low_ms=middle * low, high_ms=middle * high)
+
+
+def _whole(
+    network: Network,
+    kept: Kept,
+    found: DenseTimes | None,
+    measured: Mapping[str, Measurement],
+    predictor: Predictor,
+    *,
+    training: bool,
+) -> Whole:
+    whole = Whole(
+        model=network.name,
+        input_shapes=network.input_shapes,
+        median_ms=fmean(look["median_ms"] for look in kept.looks),
+        low_ms=min(look["low_ms"] for look in kept.looks),
+        high_ms=max(look["high_ms"] for look in kept.looks),
+        repeats=int(sum(look["repeats"] for look in kept.looks)),
+        eager_ms=fmean(look["eager_ms"] for look in kept.looks),
+        layers_ms=_layers_ms(network.sparsifiable, measured, predictor, training=training),
+        network_hash=network_hash(network),
+    )
+    if found is None:
+        return whole
+    parts = dict(found.parts)
+    hidden = [layer for layer in network.sparsifiable if layer.name not in found.seen]
+    if hidden and "product" in parts:
+        # These layers run inside of fused products (attention), and must not be counted twice.
+        parts["product"] = max(parts["product"] - _layers_ms(hidden, measured, predictor, training=training), 0.0)
+    return replace(whole, parts=parts, interpreter_ms=whole.rest_ms - sum(parts.values()))
+
+
+def _layers_ms(
+    layers: Iterable[Layer], measured: Mapping[str, Measurement], predictor: Predictor, *, training: bool
+) -> float:
     from advisor.patterns.option import DENSE
     from advisor.runtime.execution import executions
 
     total = 0.0
-    for layer in network.sparsifiable:
+    for layer in layers:
         for execution, calls in executions(layer, DENSE, training=training).items():
             known = measured.get(execution.key)
             total += calls * (known.median_ms if known else predictor(execution).median_ms)

@@ -163,6 +163,8 @@ def record_problem(record: dict[str, Any]) -> str:
         numbers += ["median_ms", "low_ms", "high_ms", "reference_ms", "repeats"]
     if key.startswith("whole:"):
         numbers.append("eager_ms")
+        if problem := _steps_problem(record.get("steps", [])):
+            return f"record {key[:120]!r} has {problem}"
     else:
         try:
             if execution_from(record["execution"]).key != key:
@@ -176,6 +178,17 @@ def record_problem(record: dict[str, Any]) -> str:
         value = record.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             return f"record {key[:120]!r} has {name}={str(value)[:40]}, expected a number above 0"
+    return ""
+
+
+def _steps_problem(steps: Any) -> str:
+    """What makes these no times of steps: [median, low, high] each, all 0 where nothing ran."""
+    if not isinstance(steps, list):
+        return f"steps={str(steps)[:40]}, expected a list"
+    for times in steps:
+        fine = isinstance(times, list) and len(times) == 3 and all(type(x) in (int, float) for x in times)
+        if not fine or not 0 <= times[1] <= times[0] <= times[2] <= 1e12:
+            return f"a step of {str(times)[:60]}, expected median, low and high in ms"
     return ""
 
 

@@ -48,8 +48,8 @@ def measure(
 ) -> Profile:
     """Measures a network's layers under every candidate option, and the network itself.
 
-    Every run stands beside a run of one dense reference layer, so that drift (the clock, neighbours) can be divided
-    out: see `assemble`.
+    On the CPU, at inference, layers are timed in place: in runs of the whole network; elsewhere alone. Every run stands
+    beside a run of one dense reference layer, so that drift (the clock, neighbours) can be divided out: see `assemble`.
 
     Args:
         network: with its module; one without memory (meta) gets random weights.
@@ -121,7 +121,7 @@ def measure(
             bar = Progress(len(tasks) + 2, shown=progress, hook=callback)
             spend(session, journal, tasks, bar, began=began, deadline=deadline_of(journal, budget_seconds, began))
             name = Path(out).stem if out is not None else network.name
-            profile = assemble(name, network, settings, machine, tasks, journal.records)
+            profile = assemble(name, network, settings, machine, tasks, journal.records, session.dense)
             if out is not None:
                 profile.save(out)
             journal.remove()

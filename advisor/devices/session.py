@@ -6,10 +6,13 @@ import math
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from advisor.devices.inplace.collect import dense_execution
+from advisor.devices.inplace.deployed import Deployed, deployed
+from advisor.devices.inplace.rounds import in_rounds
 from advisor.devices.settings import device_type
 from advisor.devices.subject import (
     forward_call,
@@ -20,7 +23,7 @@ from advisor.devices.subject import (
     training_call,
     try_once,
 )
-from advisor.devices.timing import Clock, Sample, clock_for, time_interleaved, waited_share
+from advisor.devices.timing import Sample, clock_for, time_interleaved, waited_share
 from advisor.errors import KernelError
 from advisor.runtime.sparse import Sparse
 
@@ -58,6 +61,7 @@ class Session:
         module = real_module(network, device, seed=seed)
         inputs = real_inputs(network, device, seed=seed)
         self._whole: dict[str, Callable[[], object]]
+        self.dense: Deployed | None = None  # where layers are timed in place
         if training:
             self._whole = {"whole": training_call(module.train(), inputs)}
             try_once(self._whole["whole"], network, "forward and backward on its example input")
@@ -67,6 +71,8 @@ class Session:
                 "whole": forward_call(ready, inputs),
                 "eager": forward_call(module.eval(), inputs),
             }
+            if device_type(device) == "cpu":
+                self.dense = deployed(network, ready, inputs)
             for call in self._whole.values():
                 try_once(call, network, "on its example input")
         began = time.perf_counter()
@@ -80,7 +86,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._whole = {}
+        self._whole, self.dense = {}, None
         if device_type(self._device) == "cuda":
             torch.cuda.empty_cache()
 
@@ -92,6 +98,16 @@ class Session:
         if isinstance(module, Sparse) and (runs := module.runs_by()) != execution.method:
             raise KernelError(f"it would run by {runs!r} here")
         return layer_call(module, inputs.to(self._device), training=self._training)
+
+    @property
+    def in_place(self) -> frozenset[str]:
+        """Keys of the executions that `whole` times in place."""
+        if self.dense is None:
+            return frozenset()
+        known = {layer.name: layer for layer in self._network.sparsifiable}
+        pairs = [(known[site], step) for site, step in zip(self.dense.sites, self.dense.steps, strict=True) if site]
+        found = [dense_execution(layer, step) for layer, step in pairs]
+        return frozenset(execution.key for execution in found if execution is not None)
 
     def execution(self, execution: Execution, seconds: float) -> dict[str, float | int]:
         """Times one execution beside the reference, for about `seconds` or until its median is known to ± 2 %."""
@@ -107,10 +123,12 @@ class Session:
             max_seconds=seconds,
             check=self._check,
         )
-        return _record(taken["work"], taken["reference"], clock)
+        return _record(taken["work"], taken["reference"], waited_share(clock))
 
-    def whole(self, seconds: float) -> dict[str, float | int]:
-        """Times the whole network beside the reference, inference-ready and as given."""
+    def whole(self, seconds: float) -> dict[str, Any]:
+        """Times the whole network beside the reference, inference-ready and as given; in place, its steps, too."""
+        if self.dense is not None:
+            return self._in_place(self.dense, seconds)
         clock = clock_for(self._device)
         slow = 8 * self._round_seconds > seconds
         taken = time_interleaved(
@@ -125,12 +143,29 @@ class Session:
             spread=0.01,
             check=self._check,
         )
-        return _record(taken["whole"], taken["reference"], clock) | {
+        return _record(taken["whole"], taken["reference"], waited_share(clock)) | {
             "eager_ms": taken.get("eager", taken["whole"]).median_ms
         }
 
+    def _in_place(self, dense: Deployed, seconds: float) -> dict[str, Any]:
+        slow = 16 * self._round_seconds > seconds
+        found = in_rounds(
+            dense,
+            {"reference": self._reference, "eager": self._whole["eager"]},
+            seconds=seconds,
+            warmup=1 if slow else 2,
+            least=3 if slow else 6,
+            check=self._check,
+        )
+        return {
+            **_record(found.taken["whole"], found.taken["reference"], found.waited),
+            "eager_ms": found.taken["eager"].median_ms,
+            "sum_ms": found.sum_ms,
+            "steps": [[step.median_ms, step.low_ms, step.high_ms] for step in found.steps],
+        }
 
-def _record(work: Sample, reference: Sample, clock: Clock) -> dict[str, float | int]:
+
+def _record(work: Sample, reference: Sample, waited: float) -> dict[str, float | int]:
     # The reference's own uncertainty enters through the division, so it belongs in the interval.
     slack = reference.spread
     low, high = work.low_ms / work.median_ms - 1, work.high_ms / work.median_ms - 1
@@ -140,5 +175,5 @@ def _record(work: Sample, reference: Sample, clock: Clock) -> dict[str, float | 
         "high_ms": work.median_ms * (1 + math.hypot(high, slack)),
         "repeats": work.repeats,
         "reference_ms": reference.median_ms,
-        "waited": waited_share(clock),
+        "waited": waited,
     }

@@ -35,7 +35,11 @@ def spend(
         deadline: when to stop; overrun by at most the measurement in hand and the last look at the whole network.
     """
     held = {record["key"] for record in journal.records}
-    todo = [task for task in tasks if task.execution.key not in held]
+    in_place = session.in_place
+    alone = [task for task in tasks if task.execution.key not in in_place]
+    # Dense layers that are timed in place are timed alone only to learn what others take in place that are timed alone.
+    wanted = tasks if alone else []
+    todo = [task for task in wanted if task.execution.key not in held]
     mark = began
 
     def record(key: str, found: dict[str, Any]) -> None:
@@ -45,7 +49,7 @@ def spend(
         mark = now
 
     with bar:
-        bar.skip(len(tasks) - len(todo), deadline)
+        bar.skip(len(wanted) - len(todo), deadline)
         seconds = _share(deadline, parts=7, most=15.0, least=0.3)
         reserve = 0.0 if END in held else seconds
         if START in held:
@@ -54,11 +58,11 @@ def spend(
             start = time.perf_counter()
             record(START, session.whole(seconds))
             reserve = max(reserve, time.perf_counter() - start)  # the last look takes as long as the first
-            bar.step("whole network", deadline)
+            bar.step("whole network", deadline, count=1 + len(tasks) - len(wanted))
         # The last look at the whole network gets its time whatever the rest would still like.
         until = None if deadline is None else deadline - 1.1 * reserve  # drawing the sums takes a little, too
         for index, task in enumerate(todo):
-            known = index > 0 or len(todo) < len(tasks)
+            known = index > 0 or len(todo) < len(wanted) or bool(in_place)
             if until is not None and known and time.perf_counter() >= until:
                 break
             allowed = _share(until, parts=len(todo) - index, most=1.5, least=0.02)

@@ -193,9 +193,15 @@ def canonical(execution: Execution) -> Execution:
     if e.groups != 1:
         e = replace(e, weight_shape=(e.weight_shape[0], e.in_channels, *e.weight_shape[2:]), groups=1)
     if e.kind == "conv1d":
-        shapes = (*e.input_shape[:-1], 1, e.input_shape[-1]), (*e.weight_shape[:2], 1, *e.weight_shape[2:])
-        line = {"stride": (1, *e.stride), "padding": (0, *e.padding), "dilation": (1, *e.dilation)}
-        e = replace(e, kind="conv2d", input_shape=shapes[0], weight_shape=shapes[1], **line)
+        e = replace(
+            e,
+            kind="conv2d",
+            input_shape=(*e.input_shape[:-1], 1, e.input_shape[-1]),
+            weight_shape=(*e.weight_shape[:2], 1, *e.weight_shape[2:]),
+            stride=(1, *e.stride),
+            padding=(0, *e.padding),
+            dilation=(1, *e.dilation),
+        )
     return e
 
 
