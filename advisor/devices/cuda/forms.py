@@ -76,10 +76,6 @@ def number_format(number: Number) -> Iterator[None]:
             part.fp32_precision = value
 
 
-def _has(part: Any) -> bool:
-    return part is not None and hasattr(part, "fp32_precision")
-
-
 def converted(
     module: torch.nn.Module, inputs: tuple[Any, ...], number: Number, *, channels_last: bool = False
 ) -> tuple[torch.nn.Module, tuple[Any, ...]]:
