@@ -61,9 +61,8 @@ def number_format(number: Number) -> Iterator[None]:
 
     matmul: Any = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn
-    modern: list[Any] = [
-        part for part in (matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None)) if _has(part)
-    ]
+    parts: tuple[Any, ...] = (matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None))
+    modern = [part for part in parts if hasattr(part, "fp32_precision")]
     before = [part.fp32_precision for part in modern]
     older = None if modern else (matmul.allow_tf32, cudnn.allow_tf32)
     try:
