@@ -21,13 +21,18 @@ Verdict = Literal["fits", "scaled", "does not fit"]
 # What a network's latency is promised to be known to; a layer off by less is no reason to measure anew.
 TOLERANCE = 0.10
 _WARMUP, _LEAST = 2, 8  # rounds
+_BLIND_PERCENT = 25.0  # how far a layer alone is from one in place where the profile holds no pairs that tell
 
 Timer = Callable[[Mapping[str, "Execution"], float], "Mapping[str, Sample | str]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFit:
-    """One reference layer. `ratio` is now / profile; `low`..`high` is its 95 % interval (both medians' together)."""
+    """One reference layer. `ratio` is now / profile; `low`..`high` is its 95 % interval (both medians' together).
+
+    `factor` is what the profile found layers of this kind to take in place / alone, 1 where it timed them alone:
+    `now_ms` is the time alone today, times `factor`.
+    """
 
     key: str
     role: Role
@@ -36,6 +41,7 @@ class LayerFit:
     ratio: float | None
     low: float | None
     high: float | None
+    factor: float = 1.0
     problem: str = ""
 
 
@@ -95,7 +101,8 @@ class Fit:
 def check_fit(profile: Profile, *, device: str | None = None, seconds: float = 10.0, timer: Timer | None = None) -> Fit:
     """Times three dense reference layers of the profile, and a sparse one where it has some, and compares.
 
-    The layers run in turn, each right after a run of itself, under the profile's number of threads.
+    The layers run in turn, each right after a run of itself, under the profile's number of threads. Where the profile
+    timed layers in place, their times alone are multiplied by its own factors between the two.
 
     Args:
         device: "cuda:1" where it is not the first one; the profile's kind of device otherwise.
@@ -125,7 +132,9 @@ def check_fit(profile: Profile, *, device: str | None = None, seconds: float = 1
     with cpu_threads(made.threads):
         timer = timer or _alone(place, training=made.training, dtype=made.dtype)
         taken = timer(work, seconds)
-    layers = tuple(_compared(role, found, taken[found.execution.key]) for role, found in chosen.items())
+    layers = tuple(
+        _compared(role, found, taken[found.execution.key], *_in_place(profile, found)) for role, found in chosen.items()
+    )
     verdict, scale = judge(layers)
     return Fit(
         profile=profile.name,
@@ -161,21 +170,37 @@ def _agrees(layer: LayerFit, expected: float) -> bool:
     return layer.low <= expected * (1 + TOLERANCE) and layer.high >= expected / (1 + TOLERANCE)
 
 
-def _compared(role: Role, known: Measurement, now: Sample | str) -> LayerFit:
+def _in_place(profile: Profile, m: Measurement) -> tuple[float, float]:
+    """In place / alone for a layer of this kind, as the profile's own pairs gave it, and the error of its log."""
+    if not any(whole.in_place for whole in profile.networks.values()):
+        return 1.0, 0.0
+    error = profile.error or {}
+    e = m.execution
+    depthwise = " depthwise" if e.groups > 1 and e.weight_shape[1] == 1 else ""
+    factor = error.get(f"correction {e.kind} {e.method}{depthwise}")
+    if factor is None:
+        factor = error.get(f"correction {e.kind} dense{depthwise}", 1.0)
+    doubt = error.get("correction_error_percent", _BLIND_PERCENT)
+    return float(factor), math.log1p(float(doubt) / 100)
+
+
+def _compared(role: Role, known: Measurement, now: Sample | str, factor: float, doubt: float) -> LayerFit:
     key, before = known.execution.key, known.median_ms
     if isinstance(now, str):
         return LayerFit(
             key=key, role=role, profile_ms=before, now_ms=None, ratio=None, low=None, high=None, problem=now
         )
-    # The errors of the two medians are independent: their logs add in quadrature.
-    ratio = now.median_ms / before
-    down = math.hypot(math.log(now.median_ms / now.low_ms), math.log(known.high_ms / before))
-    up = math.hypot(math.log(now.high_ms / now.median_ms), math.log(before / known.low_ms))
+    # The errors of the two medians and of the factor are independent: their logs add in quadrature.
+    ratio = now.median_ms * factor / before
+    slack = 1.96 * doubt
+    down = math.hypot(math.log(now.median_ms / now.low_ms), math.log(known.high_ms / before), slack)
+    up = math.hypot(math.log(now.high_ms / now.median_ms), math.log(before / known.low_ms), slack)
     return LayerFit(
         key=key,
         role=role,
         profile_ms=before,
-        now_ms=now.median_ms,
+        now_ms=now.median_ms * factor,
+        factor=factor,
         ratio=ratio,
         low=ratio * math.exp(-down),
         high=ratio * math.exp(up),
@@ -183,7 +208,7 @@ def _compared(role: Role, known: Measurement, now: Sample | str) -> LayerFit:
 
 
 def _alone(device: str, *, training: bool, dtype: str) -> Timer:
-    """Times layers as a profile does: each alone, on a normal input, warm."""
+    """Times each layer alone, on a normal input, in warm caches."""
 
     def timed(work: Mapping[str, Execution], seconds: float) -> dict[str, Sample | str]:
         from advisor.devices.timing import clock_for, time_interleaved

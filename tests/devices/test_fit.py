@@ -94,6 +94,23 @@ def test_one_layer_alone_is_not_called_a_factor() -> None:
     assert judge((replace(layer, low=0.8),)) == ("fits", 2.0)
 
 
+def test_a_profile_made_in_place_is_compared_in_place(profile: Profile) -> None:
+    whole = next(iter(profile.networks.values()))
+    placed = replace(
+        profile,
+        networks={whole.key: replace(whole, interpreter_ms=1.0)},
+        error={"correction conv2d dense": 1.25, "correction_error_percent": 4.0, "correction linear dense": 1.25},
+    )
+    fit = check_fit(placed, timer=at(0.8))
+    assert fit.verdict == "fits"
+    assert all(layer.factor == 1.25 for layer in fit.layers)
+    plain = check_fit(profile, timer=at(0.8))
+    assert plain.verdict == "scaled"
+    blind = check_fit(replace(placed, error=None), timer=at(0.8))
+    assert blind.verdict == "fits"  # nothing is known about the factor, so nothing is claimed
+    assert blind.layers[0].low < fit.layers[0].low  # type: ignore[operator]
+
+
 def test_static_differences_are_said(profile: Profile) -> None:
     made = replace(profile, settings=replace(SETTINGS, threads=4096))
     fit = check_fit(made, timer=at(1.0))

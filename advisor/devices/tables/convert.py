@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from advisor.devices.document import from_document, to_document
 from advisor.devices.tables import nn_meter, own, spdy, spdy_lines
+from advisor.devices.tables.header import through_document
 from advisor.devices.tables.rows import read_rows, read_text
 from advisor.errors import ProfileError
 
@@ -69,4 +68,4 @@ def read_table(
         profile = nn_meter.from_nn_meter(text, file, device=device, threads=threads, machine=machine)
     else:
         profile = own.from_csv(text, file, device=device, threads=threads, machine=machine)
-    return from_document(json.loads(json.dumps(to_document(profile))), file)
+    return through_document(profile, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import fields
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.devices.document import from_document, to_document
 from advisor.devices.predict import Predictor, error_summary
 from advisor.devices.profile import Measurement, Profile, Whole
 from advisor.devices.settings import Machine, Settings
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 _MACHINE = {"machine": "name", "flags": "flags", "cores": "cores", "torch": "torch", "system": "system"}
 _SETTINGS = ("device", "batch", "threads", "dtype", "training", "kernels")
-_FIELDS = ("name", "origin", "source", "created", "note", *_SETTINGS, *_MACHINE, "network")
+_FIELDS = ("name", "origin", "source", "created", "note", *_SETTINGS, *_MACHINE, "network", "step")
 
 
 def settings_lines(profile: Profile) -> list[str]:
@@ -79,7 +81,7 @@ def profile_from(
     )
     origin: Any = one(found, "origin", "measured")
     wholes = [_whole(text, file) for text in found["network"]]
-    return Profile(
+    profile = Profile(
         name=one(found, "name", name),
         origin=origin,
         source=one(found, "source", f"read from the table {name}"),
@@ -91,6 +93,14 @@ def profile_from(
         error=error_of(measurements),
         notes=tuple(found["note"]),
     )
+    steps = [parse_json(text.encode(), f"{file}: # step", error=ProfileError) for text in found["step"]]
+    return through_document(profile, file, steps)
+
+
+def through_document(profile: Profile, file: str, steps: Sequence[Any] = ()) -> Profile:
+    """The profile as its own file would give it back, and so checked as one, with these steps in it."""
+    document = to_document(profile) | ({"steps": steps} if steps else {})
+    return from_document(json.loads(json.dumps(document)), file)
 
 
 def error_of(measurements: Mapping[str, Measurement]) -> dict[str, float | int | str]:

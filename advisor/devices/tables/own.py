@@ -3,7 +3,7 @@
 Lines that begin with # stand above the header: `# field: value`. Fields: name, origin, source, created, note; device,
 batch, threads, dtype, training, kernels; machine, flags, cores, torch, system; network (a JSON object for each whole
 network). All may be missing: then the times are taken as float32 inference on a CPU with one thread, of the batch size
-that the inputs have.
+that the inputs have. A line `step` (a JSON object) is one operator timed in place that is no layer.
 
 Columns: kind (conv2d, linear, …), method (dense, direct, gather, packed), input_shape and weight_shape (1x64x56x56),
 stride, padding, dilation, output_padding (1x1; empty: 1, 0, 1, none), groups (1), bias (false), kept (0), block (0):
@@ -19,6 +19,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.devices.document import to_document
 from advisor.devices.profile import Measurement, Profile
 from advisor.devices.tables.header import profile_from, settings_lines
 from advisor.devices.tables.merge import ASSUMED
@@ -56,6 +57,8 @@ def to_csv(profile: Profile) -> str:
         writer.writerow([f"# {line}"])
     for _, whole in sorted(profile.networks.items()):
         writer.writerow([f"# network: {json.dumps(asdict(whole))}"])
+    for step in to_document(profile).get("steps", []):
+        writer.writerow([f"# step: {json.dumps(step)}"])
     columns = execution_columns()
     writer.writerow([*columns, *TIMES])
     for _, m in sorted(profile.measurements.items()):
@@ -130,7 +133,7 @@ def read_measurements(rows: list[Row], file: str) -> dict[str, Measurement]:
 
 def read_execution(row: Row) -> Execution:
     """What a row describes."""
-    from advisor.runtime.execution import Execution
+    from advisor.runtime.execution import Execution, canonical
 
     kind, method = row.text("kind"), row.text("method")
     weight = row.shape("weight_shape")
@@ -150,7 +153,7 @@ def read_execution(row: Row) -> Execution:
         "block": row.count("block", 0),
     }
     try:
-        return Execution(**values)
+        return canonical(Execution(**values))
     except (PatternError, ValueError, IndexError, ZeroDivisionError) as error:
         column = next((c for c in ("kind", "method") if f"unknown {c}" in str(error)), "weight_shape")
         reason = str(error).rpartition(": ")[2] or type(error).__name__

@@ -138,7 +138,7 @@ def _whole(found: Timings, network: Network, profile: Profile, deviation: float)
 
 def _thinned(layer: Layer, density: float, block: int) -> Execution | None:
     """The execution of the sparse kernels with this share of the weights; None where they have none for the layer."""
-    from advisor.runtime.execution import Execution
+    from advisor.runtime.execution import Execution, canonical
 
     if layer.transposed or layer.kind == "conv3d" or not layer.calls:
         return None
@@ -146,7 +146,7 @@ def _thinned(layer: Layer, density: float, block: int) -> Execution | None:
         block = 1
     lists = layer.out_channels // block
     kept = min(max(round(density * lists * layer.weight_shape[1]), 1), lists * layer.weight_shape[1])
-    return Execution(
+    made = Execution(
         kind=layer.kind,
         method="direct",
         input_shape=layer.calls[0].input_shape,
@@ -160,3 +160,4 @@ def _thinned(layer: Layer, density: float, block: int) -> Execution | None:
         kept=kept,
         block=block,
     )
+    return canonical(made)

@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from advisor.devices.profile import Profile
+from advisor.devices.profile import Profile, StepTime
+from advisor.devices.steps.step import Step
 from advisor.devices.tables.convert import kind_of, read_table
 from advisor.devices.tables.own import execution_columns, execution_csv, from_csv, measurements_in, to_csv
 from advisor.errors import ProfileError
@@ -32,6 +34,31 @@ def test_what_is_written_reads_back_equal(profile: Profile) -> None:
         assert getattr(again, name) == getattr(profile, name), name
     assert again.error is not None
     assert to_csv(again) == text
+
+
+def test_steps_and_parts_of_a_network_in_place_go_along(profile: Profile) -> None:
+    step = Step(
+        target="relu",
+        family="elementwise",
+        inputs=((1, 8, 4, 4),),
+        layouts="c",
+        outputs=((1, 8, 4, 4),),
+        parameters=(),
+        dtype="float32",
+        read_bytes=512,
+        written_bytes=512,
+        macs=0,
+        in_place=True,
+        execution=None,
+        backward=False,
+    )
+    found = StepTime(step=step, median_ms=0.1, low_ms=0.09, high_ms=0.11, repeats=7)
+    whole = next(iter(profile.networks.values()))
+    whole = replace(whole, parts={"elementwise": 0.5}, interpreter_ms=-0.1, saved={"features.0": 0.01})
+    made = replace(profile, steps={step.key: found}, networks={whole.key: whole})
+    again = from_csv(to_csv(made), "x.csv")
+    assert again.steps == made.steps
+    assert again.networks == made.networks
 
 
 def test_a_spreadsheet_pads_and_rewrites(profile: Profile) -> None:
