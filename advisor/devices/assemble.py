@@ -9,16 +9,22 @@ from datetime import UTC, datetime
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from advisor.devices.inplace.collect import DenseTimes, dense_times
 from advisor.devices.inplace.correction import Correction, Pair
+from advisor.devices.inplace.saved import deviations, saved_ms, usual
+from advisor.devices.inplace.taken_in import calls_of, taken_in
 from advisor.devices.kept import Kept
 from advisor.devices.predict import Predictor, error_summary
 from advisor.devices.profile import Measurement, Profile, Whole
 from advisor.devices.timing import NOTEWORTHY
 from advisor.devices.work import Task, network_hash
+from advisor.patterns.option import DENSE
+from advisor.runtime.execution import executions
 
 if TYPE_CHECKING:
-    from advisor.devices.inplace.deployed import Deployed
+    from advisor.devices.session import Session
     from advisor.devices.settings import Machine, Settings
     from advisor.network import Layer, Network
 
@@ -44,7 +50,7 @@ def assemble(
     machine: Machine,
     tasks: list[Task],
     records: list[dict[str, Any]],
-    dense: Deployed | None = None,
+    session: Session | None = None,
 ) -> Profile:
     """The profile of one run. `records` are those of `spend`: one per execution, and two of the whole network.
 
@@ -52,14 +58,20 @@ def assemble(
     records / the reference's median while this one was taken.
 
     Args:
-        dense: the network whose steps the records of the whole hold; None where nothing was timed in place.
+        session: it knows the network whose steps the records of the whole hold, and the one of the passes; None where
+            nothing was timed in place.
     """
+    dense = session.dense if session is not None else None
     refused = {str(record["key"]): str(record["failed"]) for record in records if "failed" in record}
     kept = Kept.of(records)
     found = dense_times(network, dense, kept.steps, kept.step_repeats) if dense is not None and kept.steps else None
     measurements, correction = _measurements(kept, found)
     predictor = Predictor(list(measurements.values()))
     whole = _whole(network, kept, found, measurements, predictor, training=settings.training)
+    error = error_summary(predictor) | correction.summary()
+    if found is not None and session is not None:
+        whole, more = _with_passes(network, kept, session, measurements, whole)
+        error |= more
     unmeasured = tuple(t.execution.key for t in tasks if t.execution.key not in measurements)
     short = len([key for key in unmeasured if key not in refused])
     notes = [f"{short} of {len(tasks)} kinds of work were left to prediction: the time was spent"] if short else []
@@ -68,6 +80,8 @@ def assemble(
         notes.append(
             f"{len(hidden)} layers run inside of fused operators and have no step of their own: {', '.join(hidden[:3])}"
         )
+    if session is not None and session.why_alone:
+        notes.append(f"sparse layers were timed alone, not in place: {session.why_alone}")
     seconds = sum(float(record["seconds"]) for record in records)
     waited = sum(float(record["seconds"]) * float(record.get("waited", 0.0)) for record in records) / seconds
     if waited > NOTEWORTHY:
@@ -82,7 +96,7 @@ def assemble(
         measurements=measurements,
         networks={whole.key: whole},
         unmeasured=unmeasured,
-        error=error_summary(predictor) | correction.summary(),
+        error=error,
         notes=tuple(notes),
         steps=found.steps if found is not None else {},
     )
@@ -90,7 +104,7 @@ def assemble(
 
 def _measurements(kept: Kept, found: DenseTimes | None) -> tuple[dict[str, Measurement], Correction]:
     """What was timed in place as it is, and what was timed alone as it would be in place."""
-    in_place = dict(found.layers) if found is not None else {}
+    in_place = {**found.layers, **kept.sparse} if found is not None else {}
     correction = Correction(
         [
             Pair(execution=m.execution, alone_ms=m.median_ms, in_place_ms=in_place[key].median_ms)
@@ -145,15 +159,34 @@ def _whole(
     return replace(whole, parts=parts, interpreter_ms=whole.rest_ms - sum(parts.values()))
 
 
-def _layers_ms(
-    layers: Iterable[Layer], measured: Mapping[str, Measurement], predictor: Predictor, *, training: bool
-) -> float:
-    from advisor.patterns.option import DENSE
-    from advisor.runtime.execution import executions
+def _with_passes(
+    network: Network, kept: Kept, session: Session, measured: Mapping[str, Measurement], whole: Whole
+) -> tuple[Whole, dict[str, float | int | str]]:
+    """The whole with what sparse layers save beside themselves, and how well the sums met the passes' wholes."""
+    if session.dense is None or session.template is None or not kept.passes:
+        return whole, {}
+    taken = taken_in(session.dense, calls_of(session.template.running))
+    left = whole.median_ms - sum(time.median_ms for time in kept.steps)
+    saved = saved_ms(taken, kept.steps, kept.passes, left)
+    swapped = [network.layer(name) for name in session.template.calls]
+    dense_ms = {
+        layer.name: sum(measured[e.key].median_ms * n for e, n in executions(layer, DENSE).items()) for layer in swapped
+    }
+    off = deviations(kept.passes, kept.sparse, dense_ms, saved, whole.median_ms)
+    error: dict[str, float | int | str] = {
+        "passes": len(off),
+        "pass_median_percent": round(100 * float(np.median(np.abs(off))), 2),
+        "pass_worst_percent": round(100 * float(np.abs(off).max()), 2),
+    }
+    return replace(whole, saved=saved, deviation=usual(off)), error
 
+
+def _layers_ms(
+    layers: Iterable[Layer], measured: Mapping[str, Measurement], predictor: Predictor | None, *, training: bool
+) -> float:
     total = 0.0
     for layer in layers:
         for execution, calls in executions(layer, DENSE, training=training).items():
-            known = measured.get(execution.key)
-            total += calls * (known.median_ms if known else predictor(execution).median_ms)
+            known = measured.get(execution.key) or (predictor(execution) if predictor else None)
+            total += calls * known.median_ms if known else 0.0
     return total

@@ -16,16 +16,28 @@ if TYPE_CHECKING:
     from advisor.plans.plan import Plan
 
 
-def fastest(layer: Layer, option: Option, profile: Profile, *, training: bool = False) -> Method:
+def fastest(
+    layer: Layer,
+    option: Option,
+    profile: Profile,
+    *,
+    training: bool = False,
+    saved: Mapping[str, float] | None = None,
+) -> Method:
     """The method of least time among those that the profile has timed anywhere; the masked dense one is always there.
 
     Measured and predicted times count by their medians. An extrapolated one counts by the upper end of its interval:
     a method must not be chosen for what nobody has seen of it.
+
+    Args:
+        saved: layer → ms that the sparse kernels save beside the layer's own time (`Whole.saved`).
     """
     found = known_methods(profile.methods, ways(layer, option, training=training, device=profile.device))
     if len(found) == 1:
         return found[0]
     costs = {method: _stake(layer, option, profile, method, training=training) for method in found}
+    if "direct" in costs and saved is not None:
+        costs["direct"] -= saved.get(layer.name, 0.0)
     return min(found, key=costs.__getitem__)
 
 

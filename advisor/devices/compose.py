@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import hypot
+from math import hypot, sqrt
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.choice import planned_methods
-from advisor.devices.parts import LayerTime, layer_time, output_share, rest_of, rest_shares, spread, worst
+from advisor.devices.parts import LayerTime, Rest, layer_time, output_share, rest_of, rest_shares, spread, worst
 from advisor.devices.profile import Origin, Profile
 from advisor.devices.subject import batch_of, dtype_of
 from advisor.errors import PlanError, unknown
@@ -91,10 +91,13 @@ def predict_options(
     that the profile has timed is predicted by its own measurement. The error of the executions that changed
     (`parts.spread`; one error per execution, however often it runs) is added in quadrature to the whole's.
 
-    The rest (what lies between layers) is scaled by the share of activations that `width` leaves; a negative one
-    (layers alone are slower than in place) by what is left of the layers' time. It may as well be
-    constant, or come from colder caches and scale with the layers' own time; and where layers in place differ from
-    layers alone by the rest, so may what is saved. The interval reaches over all of these, both ways.
+    The operators between the layers are scaled by the share of activations that `width` leaves. In a profile that was
+    measured in place a layer that runs by sparse kernels saves the activation and the addition that it takes in, and
+    the interval reaches as far as measured networks with sparse layers were from the sum of their parts.
+
+    Where layers were timed alone, the rest may as well be constant, or come from colder caches and scale with the
+    layers' own time (a negative one is taken to); and where layers in place differ from layers alone by the rest, so
+    may what is saved. The interval then reaches over all of these, both ways.
 
     Raises:
         ProfileError: as `predict_latency`.
@@ -107,23 +110,23 @@ def predict_options(
     kept = 1.0  # share of the activations between the layers
     for layer in network.sparsifiable:
         option = options.get(layer.name, DENSE)
-        time = layer_time(layer, option, profile, training=training, method=(methods or {}).get(layer.name))
+        method = (methods or {}).get(layer.name)
+        time = layer_time(layer, option, profile, training=training, method=method, saved=rest.saved)
         layers.append(time)
         changed.update(executions(layer, option, training=training, method=time.method))
         if rest.whole_ms is not None:
             changed.subtract(executions(layer, DENSE, training=training))
         kept += shares[layer.name] * (output_share(layer, option) - 1)
     layers_ms = sum(layer.latency_ms for layer in layers)
-    guesses = (rest.rest_ms, rest.rest_ms * kept, rest.rest_ms * layers_ms / rest.layers_ms)
-    rest_ms = guesses[1] if rest.rest_ms >= 0 else guesses[2]
-    doubt = abs(guesses[0] - guesses[2])
+    rest_ms, least, most = _rest_under(rest, layers, layers_ms, kept)
     below, above = spread(changed, profile)
     if rest.whole_ms is not None and rest.whole_low_ms is not None and rest.whole_high_ms is not None:
         down, up = rest.whole_ms - rest.whole_low_ms, rest.whole_high_ms - rest.whole_ms
     else:
         down, up = rest.rest_ms - rest.low_ms, rest.high_ms - rest.rest_ms
-    below = hypot(below, down, max(rest_ms - min(guesses), doubt))
-    above = hypot(above, up, max(max(guesses) - rest_ms, doubt))
+    apart = rest.deviation * (layers_ms + rest_ms) * sqrt(_changed_share(layers, options))
+    below = hypot(below, down, rest_ms - least, apart)
+    above = hypot(above, up, most - rest_ms, apart)
     total = layers_ms + rest_ms
     dense = all(option.pattern == "dense" for option in options.values())
     origin: Origin = "measured" if dense else "predicted"
@@ -149,6 +152,24 @@ def predict_options(
         settings=profile.settings.text if profile.settings else "",
         notes=(*notes, *warnings),
     )
+
+
+def _rest_under(rest: Rest, layers: Sequence[LayerTime], layers_ms: float, kept: float) -> tuple[float, float, float]:
+    """The rest where layers take `layers_ms` and `kept` of the activations are left; the least and most it may be."""
+    if rest.operators_ms is not None:
+        saved = sum(rest.saved_by(layer.name, layer.method) for layer in layers)
+        known = rest.rest_ms + rest.operators_ms * (kept - 1) - saved
+        return known, known, known
+    guesses = (rest.rest_ms, rest.rest_ms * kept, rest.rest_ms * layers_ms / rest.layers_ms)
+    likely = guesses[1] if rest.rest_ms >= 0 else guesses[2]
+    doubt = abs(guesses[0] - guesses[2])
+    return likely, likely - max(likely - min(guesses), doubt), likely + max(max(guesses) - likely, doubt)
+
+
+def _changed_share(layers: Sequence[LayerTime], options: Mapping[str, Option]) -> float:
+    """Which share of the layers' time belongs to layers that are not dense."""
+    changed = [x.latency_ms for x in layers if options.get(x.name, DENSE).pattern != "dense"]
+    return min(sum(changed) / (sum(x.latency_ms for x in layers) or 1.0), 1.0)
 
 
 def plan_options(network: Network, plan: Plan) -> dict[str, Option]:

@@ -122,7 +122,7 @@ def _whole_document(whole: Whole) -> dict[str, Any]:
     """What nobody looked at is left out, as in older profiles."""
     document = asdict(whole)
     if whole.interpreter_ms is None:
-        for name in ("parts", "interpreter_ms", "saved"):
+        for name in ("parts", "interpreter_ms", "saved", "deviation"):
             del document[name]
     return document
 

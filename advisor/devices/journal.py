@@ -165,6 +165,9 @@ def record_problem(record: dict[str, Any]) -> str:
         numbers.append("eager_ms")
         if problem := _steps_problem(record.get("steps", [])):
             return f"record {key[:120]!r} has {problem}"
+    elif key.startswith("pass:"):
+        if problem := _pass_problem(record):
+            return f"record {key[:120]!r} {problem}"
     else:
         try:
             if execution_from(record["execution"]).key != key:
@@ -179,6 +182,28 @@ def record_problem(record: dict[str, Any]) -> str:
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             return f"record {key[:120]!r} has {name}={str(value)[:40]}, expected a number above 0"
     return ""
+
+
+def _pass_problem(record: dict[str, Any]) -> str:
+    """What makes this no pass over sparse layers: work and times of each."""
+    from advisor.devices.document import execution_from
+
+    found = record.get("found" if "failed" not in record else "tried")
+    if not isinstance(found, list):
+        return "lists no work"
+    if "failed" in record:
+        return "" if all(isinstance(key, str) for key in found) else "names no work"
+    for item in found:
+        try:
+            execution_from(item["execution"])
+            low, middle, high = (float(item[name]) for name in ("low_ms", "median_ms", "high_ms"))
+            fine = isinstance(item["layer"], str) and 0 < low <= middle <= high <= 1e12
+        except (AdvisorError, TypeError, KeyError, ValueError, AttributeError) as error:
+            return f"describes no work ({' '.join(str(error).split())[:120]})"
+        if not fine:
+            return f"has a layer of {low}, {middle} and {high} ms"
+    total = record.get("sum_ms")
+    return "" if isinstance(total, int | float) and total > 0 else f"has sum_ms={str(total)[:40]}"
 
 
 def _steps_problem(steps: Any) -> str:

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from advisor.devices.document import execution_from
-from advisor.devices.inplace.collect import Time, merged
+from advisor.devices.drift import Drift, drifts
+from advisor.devices.inplace.collect import Time, measurement, merged
 from advisor.devices.profile import Measurement
+
+if TYPE_CHECKING:
+    from advisor.runtime.execution import Execution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One pass over sparse layers. `whole_ms` unwatched, `sum_ms` all steps; `layers`: layer and what it ran, by call.
+
+    `interpreter_ms` is what is left of the whole.
+    """
+
+    whole_ms: float
+    sum_ms: float
+    layers: tuple[tuple[str, Execution], ...]
+
+    @property
+    def interpreter_ms(self) -> float:
+        return self.whole_ms - self.sum_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,43 +40,65 @@ class Kept:
     Attributes:
         looks: the whole network, as often as it was timed: median_ms, low_ms, high_ms, eager_ms, repeats.
         steps: the dense network's steps in place, all looks together; empty where nobody looked.
+        passes: the template's wholes; `sparse`: what they told of its layers, by Execution.key.
         alone: by Execution.key, timed alone.
     """
 
     looks: tuple[Mapping[str, float], ...]
     steps: Sequence[Time]
     step_repeats: int
+    passes: tuple[Pass, ...]
+    sparse: Mapping[str, Measurement]
     alone: Mapping[str, Measurement]
 
     @staticmethod
     def of(records: Sequence[dict[str, Any]]) -> Kept:
         """From the records of `spend`; those of work that failed are passed over."""
         records = [record for record in records if "failed" not in record]
-        session_ms = median(float(record["reference_ms"]) for record in records)
         looks: list[Mapping[str, float]] = []
         steps: list[list[Time]] = []
+        passes: list[Pass] = []
+        sparse: dict[Execution, list[Time]] = defaultdict(list)
+        repeats: dict[Execution, int] = defaultdict(int)
         alone: dict[str, Measurement] = {}
-        for record in records:
-            scale = session_ms / float(record["reference_ms"])
-            if str(record["key"]).startswith("whole:"):
-                look = {k: float(record[k]) * scale for k in ("median_ms", "low_ms", "high_ms", "eager_ms")}
-                looks.append(look | {"repeats": float(record["repeats"])})
+        for record, drift in zip(records, drifts(records), strict=True):
+            key = str(record["key"])
+            if key.startswith("whole:"):
+                whole = _time(record, drift)
+                eager_ms, repeats_ = float(record["eager_ms"]) * drift.scale, float(record["repeats"])
+                looks.append(asdict(whole) | {"eager_ms": eager_ms, "repeats": repeats_})
                 if "steps" in record:
-                    steps.append(
-                        [Time(median_ms=m, low_ms=lo, high_ms=h).scaled(scale) for m, lo, h in record["steps"]]
+                    names = ("median_ms", "low_ms", "high_ms")
+                    steps.append([_time(dict(zip(names, found, strict=True)), drift) for found in record["steps"]])
+            elif key.startswith("pass:"):
+                found = [(str(item["layer"]), execution_from(item["execution"])) for item in record["found"]]
+                for (_, execution), item in zip(found, record["found"], strict=True):
+                    sparse[execution].append(_time(item, drift))
+                    repeats[execution] += int(record["repeats"])
+                passes.append(
+                    Pass(
+                        whole_ms=float(record["median_ms"]) * drift.scale,
+                        sum_ms=float(record["sum_ms"]) * drift.scale,
+                        layers=tuple(found),
                     )
-                continue
-            execution = execution_from(record["execution"])
-            alone[execution.key] = Measurement(
-                execution=execution,
-                median_ms=float(record["median_ms"]) * scale,
-                low_ms=float(record["low_ms"]) * scale,
-                high_ms=float(record["high_ms"]) * scale,
-                repeats=int(record["repeats"]),
-            )
+                )
+            else:
+                execution = execution_from(record["execution"])
+                alone[key] = measurement(execution, [_time(record, drift)], int(record["repeats"]))
         return Kept(
             looks=tuple(looks),
             steps=merged(steps) if steps else (),
             step_repeats=int(sum(look["repeats"] for look in looks)) if steps else 0,
+            passes=tuple(passes),
+            sparse={e.key: measurement(e, times, repeats[e]) for e, times in sparse.items()},
             alone=alone,
         )
+
+
+def _time(record: Mapping[str, Any], drift: Drift) -> Time:
+    """With the drift divided out; how well it is known is in the interval."""
+    low, middle, high = (float(record[name]) * drift.scale for name in ("low_ms", "median_ms", "high_ms"))
+    if middle <= 0:
+        return Time(median_ms=0.0, low_ms=0.0, high_ms=0.0)
+    below, above = (math.hypot(end / middle - 1, drift.slack) for end in (low, high))
+    return Time(median_ms=middle, low_ms=middle * max(1 - below, 0.01), high_ms=middle * (1 + above))

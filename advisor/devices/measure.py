@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advisor.devices.assemble import assemble
+from advisor.devices.inplace.passes import choices_of
 from advisor.devices.journal import Header, Journal
 from advisor.devices.profile import Profile
 from advisor.devices.progress import Hook, Progress, interruptible
@@ -116,12 +117,20 @@ def measure(
         with (
             Journal(partial, header) as journal,
             interruptible(partial, journal) as check,
-            Session(network, reference.execution, device=device, training=training, seed=seed, check=check) as session,
+            Session(
+                network,
+                reference.execution,
+                device=device,
+                training=training,
+                seed=seed,
+                check=check,
+                choices=choices_of(network, options) if settings.device == "cpu" and not training else None,
+            ) as session,
         ):
             bar = Progress(len(tasks) + 2, shown=progress, hook=callback)
             spend(session, journal, tasks, bar, began=began, deadline=deadline_of(journal, budget_seconds, began))
             name = Path(out).stem if out is not None else network.name
-            profile = assemble(name, network, settings, machine, tasks, journal.records, session.dense)
+            profile = assemble(name, network, settings, machine, tasks, journal.records, session)
             if out is not None:
                 profile.save(out)
             journal.remove()

@@ -23,8 +23,9 @@ class OptionTimes:
     """Per layer arrays (K,) in ms, in the order of its options.
 
     The latency of one choice is `rest_ms` + Σ latency_ms[layer][choice], equal to `compose.predict_options`: the part
-    of the rest that goes with a layer's narrowed outputs is in its option's time (which can be negative by that), and
-    so is a negative rest.
+    of the rest that goes with a layer's narrowed outputs, or that its sparse form saves, is in its option's time (which
+    can be negative by that), and so is the negative rest of layers that were timed alone. `rest_ms` itself is a little
+    below zero where operators under the clock took longer than the whole network without one.
     """
 
     latency_ms: Mapping[str, np.ndarray]
@@ -47,14 +48,20 @@ def option_times(
     shares = rest_shares(network)
     times: dict[str, list[LayerTime]] = {}
     moved: dict[str, np.ndarray] = {}
-    # A negative rest means that every layer takes less in place than alone; a positive one stands beside the layers.
-    beside = max(rest.rest_ms, 0.0)
-    in_place = 1 + min(rest.rest_ms, 0.0) / rest.layers_ms
+    # A negative rest of layers timed alone means that every layer takes less in place; a positive one, and what was
+    # measured in place, stands beside the layers.
+    beside, in_place = rest.rest_ms, 1.0
+    if rest.operators_ms is None:
+        beside = max(rest.rest_ms, 0.0)
+        in_place = 1 + min(rest.rest_ms, 0.0) / rest.layers_ms
+    shrinks = beside if rest.operators_ms is None else rest.operators_ms
     for layer in network.sparsifiable:
         choices = options.get(layer.name, ())
-        times[layer.name] = [layer_time(layer, option, profile, training=training) for option in choices]
-        lost = [output_share(layer, option) - 1 for option in choices]
-        moved[layer.name] = beside * shares[layer.name] * np.array(lost, dtype=np.float64)
+        found = [layer_time(layer, option, profile, training=training, saved=rest.saved) for option in choices]
+        times[layer.name] = found
+        lost = np.array([output_share(layer, option) - 1 for option in choices], dtype=np.float64)
+        saved = np.array([rest.saved_by(layer.name, time.method) for time in found], dtype=np.float64)
+        moved[layer.name] = shrinks * shares[layer.name] * lost - saved
     return OptionTimes(
         latency_ms={n: moved[n] + in_place * np.array([t.latency_ms for t in found]) for n, found in times.items()},
         origins={name: tuple(t.origin for t in found) for name, found in times.items()},

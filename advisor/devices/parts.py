@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,10 @@ class Rest:
 
     `whole_ms` is the measured whole (None: the profile does not know this network, and the rest is a guess from the
     networks that it knows). `low_ms`..`high_ms` is the range of the rest, not of the whole.
+
+    Measured in place, `operators_ms` of it are operators that are no layers, `saved` is what a layer's sparse form
+    saves of it (layer → ms), and `deviation` how far sums were from wholes (see `Whole`); `operators_ms` is None
+    elsewhere.
     """
 
     rest_ms: float
@@ -53,7 +57,14 @@ class Rest:
     whole_ms: float | None
     whole_low_ms: float | None = None
     whole_high_ms: float | None = None
+    operators_ms: float | None = None
+    saved: Mapping[str, float] = field(default_factory=dict)
+    deviation: float = 0.0
     notes: tuple[str, ...] = ()
+
+    def saved_by(self, name: str, method: Method) -> float:
+        """What a layer that runs by `method` saves beside its own time, in ms."""
+        return self.saved.get(name, 0.0) if method == "direct" else 0.0
 
 
 def worst(origins: Iterable[Origin]) -> Origin:
@@ -62,14 +73,20 @@ def worst(origins: Iterable[Origin]) -> Origin:
 
 
 def layer_time(
-    layer: Layer, option: Option, profile: Profile, *, training: bool = False, method: Method | None = None
+    layer: Layer,
+    option: Option,
+    profile: Profile,
+    *,
+    training: bool = False,
+    method: Method | None = None,
+    saved: Mapping[str, float] | None = None,
 ) -> LayerTime:
     """Looks up or predicts what `option` of `layer` takes: each execution's time, times how often it runs.
 
-    It runs by `method`, by the profile's fastest where None.
+    It runs by `method`, by the profile's fastest where None; `saved` as in `choice.fastest`.
     One execution that runs n times has one error; how those of several combine, `spread` says.
     """
-    method = method or fastest(layer, option, profile, training=training)
+    method = method or fastest(layer, option, profile, training=training, saved=saved)
     found = executions(layer, option, training=training, method=method)
     times = {execution: profile.latency(execution) for execution in found}
     total = sum(calls * times[execution].median_ms for execution, calls in found.items())
@@ -123,6 +140,9 @@ def rest_of(network: Network, profile: Profile, *, training: bool = False) -> Re
             whole_ms=whole.median_ms,
             whole_low_ms=whole.low_ms,
             whole_high_ms=whole.high_ms,
+            operators_ms=sum(whole.parts.values()) if whole.in_place else None,
+            saved=whole.saved,
+            deviation=whole.deviation,
         )
     shares = [other.rest_ms / other.layers_ms for other in profile.networks.values()]
     if shares:

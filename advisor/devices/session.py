@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from advisor.devices.document import execution_document
 from advisor.devices.inplace.collect import dense_execution
 from advisor.devices.inplace.deployed import Deployed, deployed
+from advisor.devices.inplace.passes import Passes
 from advisor.devices.inplace.rounds import in_rounds
+from advisor.devices.inplace.template import Choice, Template, template_of
 from advisor.devices.settings import device_type
 from advisor.devices.subject import (
     forward_call,
@@ -29,6 +31,7 @@ from advisor.runtime.sparse import Sparse
 
 if TYPE_CHECKING:
     from advisor.network import Network
+    from advisor.patterns.option import Option
     from advisor.runtime.execution import Execution
 
 
@@ -54,6 +57,7 @@ class Session:
         training: bool,
         seed: int,
         check: Callable[[], None] | None = None,
+        choices: Mapping[str, Mapping[Choice, Option]] | None = None,
     ) -> None:
         self._network, self._device, self._training, self._seed = network, device, training, seed
         self._check = check
@@ -62,6 +66,9 @@ class Session:
         inputs = real_inputs(network, device, seed=seed)
         self._whole: dict[str, Callable[[], object]]
         self.dense: Deployed | None = None  # where layers are timed in place
+        self.template: Template | None = None  # where their sparse forms are, too
+        self.passes: Passes | None = None
+        self.why_alone = ""  # why sparse forms are not timed in place
         if training:
             self._whole = {"whole": training_call(module.train(), inputs)}
             try_once(self._whole["whole"], network, "forward and backward on its example input")
@@ -73,6 +80,7 @@ class Session:
             }
             if device_type(device) == "cpu":
                 self.dense = deployed(network, ready, inputs)
+                self._prepare_passes(module, inputs, choices or {})
             for call in self._whole.values():
                 try_once(call, network, "on its example input")
         began = time.perf_counter()
@@ -80,13 +88,23 @@ class Session:
             call()
         self._round_seconds = time.perf_counter() - began
 
+    def _prepare_passes(
+        self, module: torch.nn.Module, inputs: tuple[Any, ...], choices: Mapping[str, Mapping[Choice, Option]]
+    ) -> None:
+        if self.dense is None:
+            return
+        first = {name: next(iter(forms.values())) for name, forms in choices.items()}
+        self.template, self.why_alone = template_of(self._network, module, inputs, self.dense, first)
+        if self.template is not None:
+            self.passes = Passes(self.template, {name: tuple(forms) for name, forms in choices.items()})
+
     def __enter__(self) -> Session:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._whole, self.dense = {}, None
+        self._whole, self.dense, self.template = {}, None, None
         if device_type(self._device) == "cuda":
             torch.cuda.empty_cache()
 
@@ -147,11 +165,45 @@ class Session:
             "eager_ms": taken.get("eager", taken["whole"]).median_ms
         }
 
+    def candidates(self, choices: Mapping[str, Choice], seconds: float) -> dict[str, Any]:
+        """Times the whole network with these sparse layers in it, and each of them in place, for about `seconds`.
+
+        Raises:
+            KernelError, RuntimeError: one of them does not run here.
+        """
+        template = self.template
+        if template is None:
+            raise KernelError(self.why_alone or "there are no sparse kernels here")
+        template.swap(choices)
+        scarce = seconds < 16 * self._round_seconds
+        found = in_rounds(
+            template.running,
+            {},
+            reference=self._reference,
+            seconds=seconds,
+            least=3 if scarce else 6,
+            spread=0.02,
+            check=self._check,
+        )
+        layers = []
+        for name, indices in template.running.places().items():
+            if name in choices:
+                for execution, index in zip(template.executions_of(name, choices[name]), indices, strict=True):
+                    time = found.steps[index]
+                    interval = {"median_ms": time.median_ms, "low_ms": time.low_ms, "high_ms": time.high_ms}
+                    layers.append({"layer": name, "execution": execution_document(execution), **interval})
+        return {
+            **_record(found.taken["whole"], found.taken["reference"], found.waited),
+            "sum_ms": found.sum_ms,
+            "found": layers,
+        }
+
     def _in_place(self, dense: Deployed, seconds: float) -> dict[str, Any]:
         slow = 16 * self._round_seconds > seconds
         found = in_rounds(
             dense,
-            {"reference": self._reference, "eager": self._whole["eager"]},
+            {"eager": self._whole["eager"]},
+            reference=self._reference,
             seconds=seconds,
             warmup=1 if slow else 2,
             least=3 if slow else 6,
@@ -166,14 +218,12 @@ class Session:
 
 
 def _record(work: Sample, reference: Sample, waited: float) -> dict[str, float | int]:
-    # The reference's own uncertainty enters through the division, so it belongs in the interval.
-    slack = reference.spread
-    low, high = work.low_ms / work.median_ms - 1, work.high_ms / work.median_ms - 1
     return {
         "median_ms": work.median_ms,
-        "low_ms": work.median_ms * max(1 - math.hypot(low, slack), 0.01),
-        "high_ms": work.median_ms * (1 + math.hypot(high, slack)),
+        "low_ms": work.low_ms,
+        "high_ms": work.high_ms,
         "repeats": work.repeats,
         "reference_ms": reference.median_ms,
+        "reference_spread": reference.spread,
         "waited": waited,
     }

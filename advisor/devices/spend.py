@@ -6,15 +6,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.document import execution_document
+from advisor.devices.todo import Todo
 from advisor.errors import KernelError, ProfileError
 
 if TYPE_CHECKING:
+    from advisor.devices.inplace.template import Choice
     from advisor.devices.journal import Journal
     from advisor.devices.progress import Progress
     from advisor.devices.session import Session
     from advisor.devices.work import Task
 
 START, END = "whole:start", "whole:end"
+_PASS_SECONDS = (0.3, 2.0)  # of one pass, where time is short and where it is not
 
 
 def deadline_of(journal: Journal, budget_seconds: float | None, began: float) -> float | None:
@@ -27,7 +30,11 @@ def deadline_of(journal: Journal, budget_seconds: float | None, began: float) ->
 def spend(
     session: Session, journal: Journal, tasks: list[Task], bar: Progress, *, began: float, deadline: float | None
 ) -> None:
-    """Measures what the journal lacks until all is done or the time is spent; at least one execution in any case.
+    """Measures what the journal lacks until all is done or the time is spent; the dense network in any case.
+
+    Where layers are timed in place, one pass over the network tells of a sparse form of every layer; what cannot run in
+    place is timed alone, and then dense layers, too, so that both can be compared. Passes and single executions take
+    turns by what they are worth in the time that they take.
 
     Args:
         tasks: in the order of what knowing them is worth.
@@ -35,11 +42,7 @@ def spend(
         deadline: when to stop; overrun by at most the measurement in hand and the last look at the whole network.
     """
     held = {record["key"] for record in journal.records}
-    in_place = session.in_place
-    alone = [task for task in tasks if task.execution.key not in in_place]
-    # Dense layers that are timed in place are timed alone only to learn what others take in place that are timed alone.
-    wanted = tasks if alone else []
-    todo = [task for task in wanted if task.execution.key not in held]
+    todo = Todo(session, tasks, journal.records)
     mark = began
 
     def record(key: str, found: dict[str, Any]) -> None:
@@ -49,7 +52,7 @@ def spend(
         mark = now
 
     with bar:
-        bar.skip(len(wanted) - len(todo), deadline)
+        bar.skip(todo.done, deadline)
         seconds = _share(deadline, parts=7, most=15.0, least=0.3)
         reserve = 0.0 if END in held else seconds
         if START in held:
@@ -58,25 +61,40 @@ def spend(
             start = time.perf_counter()
             record(START, session.whole(seconds))
             reserve = max(reserve, time.perf_counter() - start)  # the last look takes as long as the first
-            bar.step("whole network", deadline, count=1 + len(tasks) - len(wanted))
+            bar.step("whole network", deadline, count=1 + todo.seen_in_place())
         # The last look at the whole network gets its time whatever the rest would still like.
         until = None if deadline is None else deadline - 1.1 * reserve  # drawing the sums takes a little, too
-        for index, task in enumerate(todo):
-            known = index > 0 or len(todo) < len(wanted) or bool(in_place)
-            if until is not None and known and time.perf_counter() >= until:
+        while (job := todo.next()) is not None:
+            if until is not None and todo.anything and time.perf_counter() + todo.lasts(job) >= until:
                 break
-            allowed = _share(until, parts=len(todo) - index, most=1.5, least=0.02)
-            record(task.execution.key, _time(session, task, allowed))
-            bar.step(task.execution.key, deadline)
+            start = time.perf_counter()
+            if isinstance(job, dict):
+                allowed = _share(until, parts=2 * todo.passes_left, least=_PASS_SECONDS[0], most=_PASS_SECONDS[1])
+                key, found = f"pass:{todo.passes}", _pass(session, todo, job, allowed)
+                text = f"pass {todo.passes + 1}: {len(job)} layers at once"
+            else:
+                allowed = _share(until, parts=todo.alone_left + 4 * todo.passes_left, most=1.5, least=0.02)
+                key, found = job.execution.key, _time(session, job, allowed)
+                text = key
+            record(key, found)
+            bar.step(text, deadline, count=todo.tell(journal.records[-1], time.perf_counter() - start))
         if END not in held:
             record(END, session.whole(seconds))
         bar.step("whole network again", deadline)
 
 
+def _pass(session: Session, todo: Todo, choices: dict[str, Choice], seconds: float) -> dict[str, Any]:
+    try:
+        return session.candidates(choices, seconds)
+    except (RuntimeError, KernelError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        return {"failed": reason, "tried": todo.keys_of(choices)}
+
+
 def _time(session: Session, task: Task, seconds: float) -> dict[str, Any]:
     execution = {"execution": execution_document(task.execution)}
     try:
-        # Every dense layer is in the sum that the rest of the network is reckoned from, so it gets twice the time.
+        # Others are reckoned from every dense layer, so it gets twice the time.
         return execution | session.execution(task.execution, seconds * (2 if task.dense else 1))
     except (RuntimeError, KernelError) as error:
         # Too little memory, or a shape that this device's library or kernels refuse.

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -98,6 +98,14 @@ def in_order(tasks: list[Task]) -> list[Task]:
     interpolated); every further member counts half of the one before. A family counts as much as the arithmetic of
     the layers that it could speed up, and a quarter of that where it is the masked way beside a faster one.
     """
+    worth = worths(tasks)
+    dense = sorted((t for t in tasks if t.dense), key=lambda t: (-t.dense_macs, t.execution.key))
+    rest = sorted((t for t in tasks if not t.dense), key=lambda t: (-worth[t.execution.key], t.execution.key))
+    return dense + rest
+
+
+def worths(tasks: Sequence[Task]) -> dict[str, float]:
+    """Key → what knowing an option's execution is worth, before anything is known; dense ones are left out."""
     worth: dict[str, float] = {}
     families: dict[tuple[object, ...], list[Task]] = defaultdict(list)
     for task in tasks:
@@ -108,9 +116,7 @@ def in_order(tasks: list[Task]) -> list[Task]:
         for rank, index in enumerate(_middle_out(len(members))):
             member = members[index]
             worth[member.execution.key] = member.dense_macs / 2 ** min(rank + (2 if member.flat else 0), 30)
-    dense = sorted((t for t in tasks if t.dense), key=lambda t: (-t.dense_macs, t.execution.key))
-    rest = sorted((t for t in tasks if not t.dense), key=lambda t: (-worth[t.execution.key], t.execution.key))
-    return dense + rest
+    return worth
 
 
 def _middle_out(count: int) -> list[int]:

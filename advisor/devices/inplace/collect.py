@@ -28,9 +28,6 @@ class Time:
     low_ms: float
     high_ms: float
 
-    def scaled(self, factor: float) -> Time:
-        return Time(median_ms=self.median_ms * factor, low_ms=self.low_ms * factor, high_ms=self.high_ms * factor)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenseTimes:

@@ -1,0 +1,124 @@
+"""What a measuring run still has to do, and what of it comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from advisor.devices.document import execution_from
+from advisor.devices.work import worths
+
+if TYPE_CHECKING:
+    from advisor.devices.inplace.template import Choice
+    from advisor.devices.session import Session
+    from advisor.devices.work import Task
+
+_BOTH_WAYS = 6  # sparse forms that are timed alone, too, where others can be timed alone only
+
+
+class Todo:
+    """Keeps account of passes (many layers at once, in place) and of single executions (alone).
+
+    Attributes:
+        passes: how many passes there have been.
+        done: how many tasks were known when this run began.
+    """
+
+    def __init__(self, session: Session, tasks: Sequence[Task], records: Sequence[dict[str, Any]]) -> None:
+        self._session, self._tasks = session, list(tasks)
+        in_place = session.in_place
+        self._by_pass = session.passes.keys() if session.passes is not None else frozenset()
+        alone = [t for t in self._tasks if t.execution.key not in in_place and t.execution.key not in self._by_pass]
+        self._in_place = in_place
+        self._waiting = {t.execution.key for t in self._tasks} - in_place
+        self._alone = self._pairs(alone) + alone
+        self._worth = worths(self._tasks)
+        self._known: set[str] = set()
+        self._lasted: dict[str, list[float]] = {"pass": [], "alone": []}
+        self.passes = 0
+        for record in records:
+            self.tell(record, float(record["seconds"]))
+        self.done = len({t.execution.key for t in self._tasks} & (self._known | (in_place if records else set())))
+
+    def _pairs(self, alone: Sequence[Task]) -> list[Task]:
+        """Timed alone although they are timed in place: what the others' correction is learned from."""
+        if not alone or not self._in_place:
+            return []
+        pairs = [t for t in self._tasks if t.execution.key in self._in_place]
+        if any(t.execution.method == "direct" for t in alone):
+            pairs += [t for t in self._tasks if t.execution.key in self._by_pass][:_BOTH_WAYS]
+        return pairs
+
+    @property
+    def anything(self) -> bool:
+        """Whether anything is known yet."""
+        return bool(self._known) or bool(self._in_place)
+
+    def seen_in_place(self) -> int:
+        """How many tasks the dense network itself shows."""
+        return len({t.execution.key for t in self._tasks} & self._in_place)
+
+    @property
+    def alone_left(self) -> int:
+        return len(self._alone)
+
+    @property
+    def passes_left(self) -> int:
+        """At least; twins share a pass, and the layer with the most forms decides."""
+        passes = self._session.passes
+        return passes.left(self._waiting) if passes is not None else 0
+
+    def keys_of(self, choices: dict[str, Choice]) -> list[str]:
+        template = self._session.template
+        return (
+            [e.key for name, choice in choices.items() for e in template.executions_of(name, choice)]
+            if template is not None
+            else []
+        )
+
+    def lasts(self, job: Task | dict[str, Choice]) -> float:
+        """About how long a job takes, as the last ones of its kind did, in seconds."""
+        lasted = self._lasted["pass" if isinstance(job, dict) else "alone"][-3:]
+        return fmean(lasted) if lasted and isinstance(job, dict) else 0.0
+
+    def next(self) -> Task | dict[str, Choice] | None:
+        """What is worth most in the time that it takes; None where all is done."""
+        wanted = {key: value for key, value in self._worth.items() if key in self._waiting and key in self._by_pass}
+        assigned, total = self._session.passes.next(wanted) if self._session.passes is not None else ({}, 0.0)
+        single = self._alone[0] if self._alone else None
+        if total <= 0:
+            return single
+        if single is None:
+            return assigned
+        if single.execution.key not in self._waiting:
+            # Both ways: needed for the others that are timed alone.
+            ahead = max((self._worth.get(t.execution.key, 0.0) for t in self._alone), default=0.0)
+        else:
+            ahead = self._worth.get(single.execution.key, 0.0)
+        lasts = {kind: fmean(seconds[-3:]) if seconds else 1.0 for kind, seconds in self._lasted.items()}
+        return assigned if total / lasts["pass"] >= ahead / lasts["alone"] else single
+
+    def tell(self, record: dict[str, Any], seconds: float) -> int:
+        """Takes note of what was measured; how many tasks were learned."""
+        key = str(record["key"])
+        if key.startswith("whole:"):
+            return 0
+        if key.startswith("pass:"):
+            self.passes += 1
+            self._lasted["pass"].append(seconds)
+            if "failed" in record:
+                # One of them does not run here: each is tried alone.
+                tried = set(record["tried"]) & self._waiting
+                self._by_pass -= tried
+                self._alone += [t for t in self._tasks if t.execution.key in tried]
+                return 0
+            found = {execution_from(item["execution"]).key for item in record["found"]}
+        else:
+            self._lasted["alone"].append(seconds)
+            self._alone = [t for t in self._alone if t.execution.key != key]
+            found = {key}
+        learned = found & self._waiting
+        self._waiting -= learned
+        self._known |= found
+        return len(learned)
