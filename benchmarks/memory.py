@@ -4,9 +4,9 @@
     python benchmarks/memory.py --models torchvision:resnet50 --batches 1,8 --runs inference --out rows.jsonl
 
 A line per network, batch and run, as they come. Measured is the growth of the resident set of a fresh process (CPU), or
-what CUDA's allocator handed out; `error` is predicted / measured - 1. Beside it what plain counting says: `weights + peak`
-adds the exported graph's peak of activations to the weights (and to gradients and optimiser state when training), `+ all`
-the sum of all activations. With --out, lines are kept and those that are there already are not measured again.
+what CUDA's allocator handed out; `error` is predicted / measured - 1. Beside it what plain counting says: `weights +
+peak` adds the exported graph's peak of activations to the weights (and to gradients and optimiser state when training),
+`+ all` the sum of all activations. With --out, lines are kept and those that are there already are not measured again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -52,10 +53,16 @@ def alternatives(network: Any, training: bool, optimizer: str) -> tuple[int, int
     return weights + network.peak_activation_bytes, weights + sum(s.bytes for s in storages(network.ops))
 
 
+@lru_cache(maxsize=1)
+def network_of(model: str, batch: int) -> Any:
+    """Analysed once for all its runs."""
+    return with_batch(open_network(model, None), batch)
+
+
 def row_of(model: str, batch: int, run: str, planned: bool, arguments: argparse.Namespace) -> dict[str, Any]:
     """Predicts and measures one case."""
     training = run == "training"
-    network = with_batch(open_network(model, None), batch)
+    network = network_of(model, batch)
     plan = None
     if planned:
         plan = advisor.plan(network, budgets={"macs": arguments.budget}, patterns=["group"], time_limit=20)

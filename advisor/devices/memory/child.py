@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from advisor.devices.memory.resident import forget_peak, resident, settle
+from advisor.devices.memory.resident import forget_peak, forget_sources, resident, settle
 from advisor.errors import AdvisorError
 from advisor.files import read_json, write_json
 
@@ -36,7 +36,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 
     from advisor.devices.memory.deployed import ready
     from advisor.devices.memory.steps import Step
-    from advisor.devices.memory.warmup import warm_up
+    from advisor.devices.memory.warmup import cushion, warm_up
     from advisor.devices.subject import real_inputs, try_once
     from advisor.models import load_model
 
@@ -46,11 +46,14 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     if plan is not None or not training:
         _imported(network, plan, training)
     warm_up(training=training, optimizer=optimizer)
+    room = cushion()
+    forget_sources()
     settle()
     base = resident()
     module = load_model(network.name, device="cpu", seed=0).module
     module = ready(network, plan, module, training=training)
     inputs = real_inputs(network, "cpu")
+    forget_sources()
     settle()
     built = resident()
     step = Step(module, inputs, training=training, optimizer=optimizer, device="cpu")
@@ -64,6 +67,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     exact = forget_peak()
     step()
     after = resident()
+    del room
     return {
         "measured_peak_bytes": before.anonymous - base.anonymous + after.peak - before.now,
         "measured_weights_bytes": built.anonymous - base.anonymous,

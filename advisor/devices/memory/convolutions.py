@@ -73,7 +73,9 @@ def _backward(call: Call) -> Scratch:
     moments = [0]
     if wants_x:
         copy = sizes.whole_x
-        moments += [sizes.out + sizes.weight + copy + sizes.input_scratch(), copy + to_x]
+        # Strided ones are computed with channels last, and copied back by way of a third tensor.
+        back = 2 * to_x if sizes.turned_back else to_x
+        moments += [sizes.out + sizes.weight + copy + sizes.input_scratch(), copy + back]
     if wants_weight:
         copy = sizes.weight or to_weight
         moments += [to_x + sizes.out + sizes.x + copy + sizes.weight_scratch(), to_x + copy + to_weight]
@@ -98,6 +100,7 @@ class _Copies:
         self.by_columns = bool(uneven)
         self.blocked = not last and not self.by_columns
         self.twice = self.by_columns and not last
+        self.turned_back = self.blocked and not self.depthwise and max(args["stride"]) > 1
         first = self.groups == 1 and each_in < 8  # images: read in their own order
         self.whole_x = _padded(x, block) if self.blocked else (nbytes(x) if self.twice else 0)
         self.x = 0 if first or not self.blocked else self.whole_x
@@ -111,7 +114,7 @@ class _Copies:
         elif self.groups == 1:
             shape[0] = _up(shape[0], block)
             shape[1] = shape[1] if first else _up(shape[1], block)
-        return prod(shape) * int(self._weight.element_size())
+        return int(prod(shape) * self._weight.element_size())
 
     def forward_scratch(self) -> int:
         if self.by_columns:
@@ -119,13 +122,13 @@ class _Copies:
         taps = prod(self._weight.shape[2:])
         if taps == 1 and max(self._args["stride"]) > 1 and self.groups == 1:
             # A strided 1x1 layer gathers the positions that it reads, an image at a time.
-            return self._threads() * int(self._x.shape[1]) * prod(self._out.shape[2:]) * 4
+            return int(self._threads() * self._x.shape[1] * prod(self._out.shape[2:]) * 4)
         return 0
 
     def input_scratch(self) -> int:
         if self.by_columns:
             return self._column_scratch()
-        if prod(self._weight.shape[2:]) > 1 and max(self._args["stride"]) > 1 and not self.depthwise:
+        if self.turned_back:
             return self._threads() * nbytes(self._out) // max(int(self._out.shape[0]), 1)  # an image of the gradient
         return 0
 
@@ -138,7 +141,7 @@ class _Copies:
     def _column_scratch(self) -> int:
         """Columns of one group of one image, in parts that suit the second cache: about 0.4 MB."""
         columns = int(self._weight.shape[1]) * prod(self._weight.shape[2:]) * prod(self._out.shape[2:]) * 4
-        return self._threads() * min(columns, 400_000)
+        return int(self._threads() * min(columns, 400_000))
 
     @staticmethod
     def _threads() -> int:
@@ -152,7 +155,7 @@ def _columns(x: Any, weight: Any, out: Any, args: Any) -> int:
         return 0
     per_position: int = int(x.shape[1]) * prod(weight.shape[2:])
     positions = x.shape[2:] if args["transposed"] else out.shape[2:]
-    return int(x.shape[0]) * per_position * prod(positions) * int(x.element_size())
+    return int(x.shape[0] * per_position * prod(positions) * x.element_size())
 
 
 def _padded(tensor: Any, block: int) -> int:

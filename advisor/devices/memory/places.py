@@ -13,8 +13,9 @@ from torch import nn
 class Places:
     """Says which module is at work; backward, the one whose forward made the node.
 
-    Autograd numbers its nodes in the order of their making: the next number to be given out while an operator runs is
-    that of its node.
+    Autograd numbers its nodes in the order of their making, and makes an operator's node before it calls the operator:
+    the last number given out is that of its node. Operators without one find the number of an earlier one's, which has
+    its module already.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -63,11 +64,11 @@ class Places:
         """The dotted name of the innermost module ("" is the network itself), and the module."""
         node = torch._C._current_autograd_node()
         if node is not None:
-            found = self._nodes.get(node._sequence_nr())  # type: ignore[attr-defined]
+            found = self._nodes.get(node._sequence_nr())
         else:
             found = self._stack[-1] if self._stack else None
             if found is not None and torch.is_grad_enabled():
-                self._nodes[torch.autograd._get_sequence_nr()] = found  # type: ignore[attr-defined]
+                self._nodes.setdefault(torch.autograd._get_sequence_nr() - 1, found)
         if found is None:
             return self._phase, None
         return self._names.get(id(found), ""), found

@@ -21,9 +21,6 @@ from advisor.devices.settings import check_device, cpu_threads, device_type
 from advisor.errors import AdvisorError, DeviceError, ModelError
 
 _CUDA_BLOCK = 512  # bytes: what torch's CUDA allocator rounds to
-# Python's objects of one nn.Module (its dictionaries, mostly): growth of a process by building ResNet-18 and MobileNetV2
-# beyond their tensors, per module (2.2 and 2.9 KB).
-_MODULE_BYTES = 2_600
 # Workspace of cuBLAS in torch's allocator: 8320 KiB, 32 MiB from Hopper on (torch, CUDABlas.cpp).
 _CUBLAS_BYTES = {True: 32 << 20, False: 8320 << 10}
 
@@ -182,7 +179,7 @@ def _prediction(
     tracker: Tracker, moment: Moment, module: nn.Module, kind: str, notes: tuple[str, ...]
 ) -> MemoryPrediction:
     kinds = moment.kinds
-    stays = sum(tracker.kept.values()) + tracker.compiled + _MODULE_BYTES * sum(1 for _ in module.modules())
+    stays = sum(tracker.kept.values()) + tracker.compiled
     if kind == "cuda":
         stays = _CUBLAS_BYTES[torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 9]
     tensors = sum(kinds.values())

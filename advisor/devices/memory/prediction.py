@@ -25,7 +25,7 @@ class MemoryPrediction:
         inputs_bytes: the example inputs.
         activations_bytes: everything else that tensors hold at the peak, gradients of activations included.
         workspace_bytes: what the operator at the peak takes inside, and what the process keeps for the network beside
-            its tensors: packed inputs of sparse layers, machine code made for each shape, Python's objects.
+            its tensors: packed inputs of sparse layers, machine code made for each shape.
         low_bytes: the tensors alone, whose lifetimes are exact.
         high_bytes: with twice the workspace, whose rules are read off one CPU.
         peak_at: operator and module, "aten.convolution.default in layer1.0.conv1".

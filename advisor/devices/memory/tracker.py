@@ -57,7 +57,7 @@ def _is_made_of_others(func: Any) -> bool:
     return has(name, "CompositeImplicitAutograd") and not has(name, "CPU") and not has(name, "CUDA")
 
 
-class Tracker(TorchDispatchMode):
+class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts what is alive while it is entered; `peak` is the worst moment since the last `restart`.
 
     Attributes:
@@ -68,7 +68,7 @@ class Tracker(TorchDispatchMode):
 
     def __init__(self, places: Places, *, rounded: Callable[[int], int] = int) -> None:
         """`rounded`: what the allocator hands out for a number of bytes."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._places, self._rounded = places, rounded
         self._held: dict[int, _Held] = {}
         self._kinds: Counter[Kind] = Counter()
