@@ -6,20 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from advisor.devices.settings import Settings, check_device, cpu_threads, device_type
-from advisor.devices.subject import (
-    batch_of,
-    dtype_of,
-    forward_call,
-    inference_ready,
-    real_inputs,
-    real_module,
-    try_once,
-    with_batch,
-)
-from advisor.devices.timing import clock_for, ratio, time_interleaved, waited_share
+from advisor.devices.in_turn import time_in_turn
+from advisor.devices.subject import real_inputs
+from advisor.devices.timing import ratio
 from advisor.plans.apply import apply_plan
-from advisor.runtime.methods import kernels
 from advisor.trace import analyze
 
 if TYPE_CHECKING:
@@ -28,7 +18,6 @@ if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.devices.timing import Sample
     from advisor.network import Network
-    from advisor.plans.plan import Plan
     from advisor.runtime.methods import Method
     from validation.contestants import Contestant
 
@@ -120,46 +109,23 @@ def time_all(
     threads: int | None = None,
     seconds: float = 10.0,
 ) -> Timings:
-    """Times every contestant as it would be deployed, all in turn, so that whatever drifts meets all alike.
+    """Times every contestant as it would be deployed, all in turn: see `advisor.devices.in_turn`.
 
     Args:
         network: with its module.
         profile: gives device, threads and batch size; the CPU and the network's own batch without one.
-        threads: CPU threads where no profile says.
+        threads: CPU threads; a profile must have been made with as many.
         seconds: about how long to go on; fewer where every median is known to ± 1 % before.
 
     Raises:
         DeviceError: the profile's device is not here.
+        ProfileError: the profile was made with another number of threads.
     """
-    made = profile.settings if profile is not None else None
-    device = check_device(made.device if made else "cpu")
-    network = with_batch(network, made.batch if made else None)
-    module, inputs = real_module(network, device), real_inputs(network, device)
-    calls = {}
-    for one in contestants:
-        subject = _deployed(one.plan, network, module, inputs)
-        calls[one.label] = forward_call(subject.eval(), inputs)
-        try_once(calls[one.label], network, f"as {one.label!r}")
-    with cpu_threads(made.threads if made else threads) as in_force:
-        clock = clock_for(device)
-        samples = time_interleaved(calls, clock=clock, max_seconds=seconds, min_repeats=6, spread=0.01, warmup=3)
-    settings = Settings(
-        device=device_type(device),
-        batch=batch_of(network),
-        threads=in_force,
-        dtype=dtype_of(network),
-        training=False,
-        kernels=kernels(device),
-    )
-    first = samples[contestants[0].label]
-    by_plan = {label: _timing(taken, first) for label, taken in samples.items()}
-    return Timings(by_plan=by_plan, settings=settings.text, waited=waited_share(clock))
-
-
-def _deployed(plan: Plan | None, network: Network, module: nn.Module, inputs: tuple[Any, ...]) -> nn.Module:
-    if plan is None:
-        return inference_ready(network, module)
-    return plan.apply(module, for_inference=True, example_inputs=inputs)
+    plans = {one.label: one.plan for one in contestants}
+    taken = time_in_turn(network, plans, profile=profile, threads=threads, seconds=seconds)
+    first = taken.samples[contestants[0].label]
+    by_plan = {label: _timing(found, first) for label, found in taken.samples.items()}
+    return Timings(by_plan=by_plan, settings=taken.settings.text, waited=taken.waited)
 
 
 def _timing(taken: Sample, dense: Sample) -> Timing:

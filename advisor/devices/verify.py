@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.choice import count_methods
 from advisor.devices.compose import Prediction, plan_options, predict_latency, predict_options
+from advisor.devices.in_turn import time_in_turn
 from advisor.devices.parts import LayerTime
-from advisor.devices.settings import Settings, check_device, cpu_threads, device_type
-from advisor.devices.subject import (
-    batch_of,
-    dtype_of,
-    forward_call,
-    inference_ready,
-    real_inputs,
-    real_module,
-    training_call,
-    try_once,
-    with_batch,
-)
-from advisor.devices.timing import clock_for, ratio, time_interleaved, waited_share
-from advisor.runtime.methods import kernels
+from advisor.devices.subject import dtype_of, with_batch
+from advisor.devices.timing import ratio
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -99,25 +88,16 @@ def verify_latency(
     made = profile.settings if profile is not None else None
     if profile is not None:
         profile.check(device=device, threads=threads, dtype=dtype_of(network), training=training)
-    device = check_device(device or (made.device if made else "cpu"))
-    network = with_batch(network, made.batch if made else None)
     if plan is not None:
-        plan_options(network, plan)
-    with cpu_threads(threads or (made.threads if made else None)) as in_force:
-        clock = clock_for(device)
-        calls, methods, notes = _calls(network, plan, device, training=training)
-        taken = time_interleaved(calls, clock=clock, max_seconds=seconds, min_repeats=6, spread=0.01)
-    dense = taken["dense"]
-    planned = taken.get("plan", dense)
-    paired = ratio(planned, dense)
-    settings = Settings(
-        device=device_type(device),
-        batch=batch_of(network),
-        threads=in_force,
-        dtype=dtype_of(network),
-        training=training,
-        kernels=kernels(device),
+        plan_options(with_batch(network, made.batch if made else None), plan)
+    plans = {"dense": None} if plan is None else {"dense": None, "plan": plan}
+    taken = time_in_turn(
+        network, plans, profile=profile, threads=threads, device=device, training=training, seconds=seconds
     )
+    dense = taken.samples["dense"]
+    planned = taken.samples.get("plan", dense)
+    paired = ratio(planned, dense)
+    applied = taken.applied.get("plan")
     return Receipt(
         measured_ms=planned.median_ms,
         low_ms=planned.low_ms,
@@ -127,33 +107,8 @@ def verify_latency(
         ratio_low=paired.low_ms,
         ratio_high=paired.high_ms,
         repeats=planned.repeats,
-        settings=settings.text,
-        waited=waited_share(clock),
-        methods=methods,
-        notes=notes,
+        settings=taken.settings.text,
+        waited=taken.waited,
+        methods=count_methods(applied.methods) if applied else {},
+        notes=applied.notes if applied else (),
     )
-
-
-def _calls(
-    network: Network, plan: Plan | None, device: str, *, training: bool
-) -> tuple[dict[str, Callable[[], object]], dict[str, int], tuple[str, ...]]:
-    """name → one run: "dense", and "plan" where there is one; each has run once. And what applying had to say: method
-    → layers, and notes.
-    """
-    from advisor.plans.apply import apply_plan
-
-    module, inputs = real_module(network, device), real_inputs(network, device)
-    subjects = {"dense": module if training else inference_ready(network, module)}
-    notes: tuple[str, ...] = ()
-    methods: dict[str, int] = {}
-    if plan is not None:
-        applied = apply_plan(plan, module, for_inference=not training, example_inputs=inputs)
-        subjects["plan"], notes = applied.module, applied.notes
-        methods = count_methods(applied.methods)
-    calls = {
-        name: training_call(subject.train(), inputs) if training else forward_call(subject.eval(), inputs)
-        for name, subject in subjects.items()
-    }
-    for name, call in calls.items():
-        try_once(call, network, f"{'under the plan' if name == 'plan' else 'dense'} on its example input")
-    return calls, methods, notes

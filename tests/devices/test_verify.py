@@ -61,16 +61,16 @@ def test_dense_alone(digits: Network, profile: Profile) -> None:
 def test_the_plan_beside_the_dense_network(
     digits: Network, profile: Profile, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from advisor.devices import verify
+    from advisor.devices import in_turn
 
     taken: dict[str, Any] = {}
-    real = verify.time_interleaved
+    real = in_turn.time_interleaved
 
     def spy(calls: Any, **options: Any) -> Any:
         taken.update(calls)
         return real(calls, **options)
 
-    monkeypatch.setattr(verify, "time_interleaved", spy)
+    monkeypatch.setattr(in_turn, "time_interleaved", spy)
     receipt = verify_latency(digits, profile, plan, seconds=0.2)
     assert set(taken) == {"dense", "plan"}
     assert receipt.low_ms <= receipt.measured_ms <= receipt.high_ms
@@ -84,12 +84,12 @@ def test_the_plan_beside_the_dense_network(
 
 
 def test_both_are_timed_as_they_are_deployed(digits: Network, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    from advisor.devices import verify
+    from advisor.devices import in_turn
 
     modules: list[torch.nn.Module] = []
-    real = verify.forward_call
+    real = in_turn.forward_call
     monkeypatch.setattr(
-        verify, "forward_call", lambda module, inputs: (modules.append(module), real(module, inputs))[1]
+        in_turn, "forward_call", lambda module, inputs: (modules.append(module), real(module, inputs))[1]
     )
     verify_latency(digits, None, plan, seconds=0.05, threads=1)
     assert len(modules) == 2

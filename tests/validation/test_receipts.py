@@ -3,6 +3,8 @@
 import pytest
 
 import advisor
+from advisor.devices.profile import load_profile
+from advisor.errors import ProfileError
 from advisor.network import Network
 from advisor.patterns.base import pattern as of_pattern
 from advisor.plans.plan import Plan
@@ -53,3 +55,9 @@ def test_all_are_timed_in_one_run(network: Network, plan: Plan) -> None:
     for one in (dense, thinned):
         assert 0 < one.low_ms <= one.latency_ms <= one.high_ms
         assert one.ratio_low <= one.ratio <= one.ratio_high
+
+
+def test_a_profile_of_other_threads_is_refused(network: Network) -> None:
+    contestants = (Contestant(label="dense", plan=None),)
+    with pytest.raises(ProfileError, match="made with threads=1, asked for threads=2"):
+        time_all(network, contestants, profile=load_profile("amd-epyc-resnet50"), threads=2)
