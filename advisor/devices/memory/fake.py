@@ -48,7 +48,6 @@ class Twins:
         for child in module.modules():
             held = (*child._parameters.values(), *child._buffers.values(), *vars(child).values())
             memo |= {id(t): self.of(t) for t in held if isinstance(t, torch.Tensor)}
-            memo |= {id(p.grad): None for p in child._parameters.values() if p is not None and p.grad is not None}
         return copy.deepcopy(module, memo)
 
     def inputs(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_leaves
 
-from advisor.devices.memory.fake import Twins
-from advisor.devices.memory.places import Places
+from advisor.devices.memory.follow import followed
 from advisor.devices.memory.prediction import MemoryPrediction, ModuleMemory
-from advisor.devices.memory.steps import Step, check_optimizer
+from advisor.devices.memory.steps import check_optimizer
 from advisor.devices.memory.tracker import Moment, Tracker
 from advisor.devices.settings import check_device, cpu_threads, device_type
 from advisor.errors import AdvisorError, DeviceError, ModelError
 
-_CUDA_BLOCK = 512  # bytes: what torch's CUDA allocator rounds to
+# Pages that are not full, what C's allocator and Python keep: fresh processes lay so much above, 0.4 to 1.2 MB.
+_SLACK_BYTES = 1_200_000
 # Workspace of cuBLAS in torch's allocator: 8320 KiB, 32 MiB from Hopper on (torch, CUDABlas.cpp).
 _CUBLAS_BYTES = {True: 32 << 20, False: 8320 << 10}
 
@@ -49,25 +47,27 @@ def predict_memory(
         optimizer: "sgd", "sgd_momentum" or "adam"; None leaves its step out. Of no effect without `training`.
         device: "cpu" or "cuda[:i]". Without a GPU here, CUDA's run is followed on the CPU's operators.
         threads: CPU threads of the run; some operators take memory for each, and some choose another way.
-        real: run on the module's own tensors instead, for what needs their numbers (detection); takes the memory.
+        real: run a copy of the module on real tensors instead, for what needs their numbers (detection); takes the
+            memory.
 
     Raises:
         ModelError: the module does not run, or only with real numbers (`real=True`).
         ProfileError: unknown optimiser. DeviceError: unknown device.
     """
     check_optimizer(optimizer)
-    kind, followed = _device(device)
+    kind, place = _device(device)
     notes: list[str] = []
-    if kind == "cuda" and followed == "cpu":
-        notes.append("no CUDA device here: followed with the CPU's operators, so fused ones of CUDA are counted apart")
+    if kind == "cuda" and place == "cpu":
+        notes.append("no CUDA device here: followed on the CPU's operators, without those of CUDA's that are fused")
+        notes.append("not counted: cuDNN's workspace of convolutions")
     with cpu_threads(threads), _users_errors(real):
-        tracker, moment, subject = _followed(
-            module, inputs, training=training, optimizer=optimizer, kind=kind, device=followed, real=real
+        tracker, subject = followed(
+            module, inputs, training=training, optimizer=optimizer, kind=kind, device=place, real=real
         )
     if training and optimizer is None:
         notes.append("no optimiser: its state and step are left out")
     notes += [f"not counted: {text}" for text in sorted(tracker.unknown)]
-    return _prediction(tracker, moment, subject, kind, tuple(notes))
+    return _prediction(tracker, subject, kind, tuple(notes))
 
 
 def _device(device: str) -> tuple[str, str]:
@@ -78,77 +78,6 @@ def _device(device: str) -> tuple[str, str]:
             raise DeviceError(f"unknown device {device!r}; expected cpu, cuda or cuda:INDEX")
         return kind, "cpu"
     return kind, check_device(device)
-
-
-def _followed(
-    module: nn.Module,
-    inputs: tuple[Any, ...],
-    *,
-    training: bool,
-    optimizer: str | None,
-    kind: str,
-    device: str,
-    real: bool,
-) -> tuple[Tracker, Moment, nn.Module]:
-    mode = None if real else FakeTensorMode(allow_non_fake_inputs=True)
-    subject, given = module, inputs
-    if mode is not None:
-        twins = Twins(mode, device)
-        subject, given = twins.module(module), twins.inputs(inputs)
-    was = {id(m): m.training for m in subject.modules()}
-    places = Places(subject)
-    tracker = Tracker(places, rounded=_block if kind == "cuda" else int)
-    handles = _known(tracker, subject, given, training)
-    try:
-        with mode or nullcontext(), places.followed():
-            step = Step(subject, given, training=training, optimizer=optimizer, device=kind)
-            if step.optimizer is not None:
-                places.follow_optimizer(step.optimizer)
-            with tracker:
-                for _ in range(2 if step.optimizer is not None else 1):
-                    tracker.restart()
-                    step()
-                    _state(tracker, step)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for child in subject.modules():
-            child.training = was[id(child)]
-    return tracker, tracker.peak, subject
-
-
-def _block(size: int) -> int:
-    return -(-size // _CUDA_BLOCK) * _CUDA_BLOCK
-
-
-def _known(tracker: Tracker, module: nn.Module, inputs: tuple[Any, ...], training: bool) -> list[Any]:
-    """Counts what is there before the run; gradients are told apart as they arrive."""
-    handles: list[Any] = []
-
-    def arrived(parameter: torch.Tensor) -> None:
-        if parameter.grad is not None:
-            tracker.take(parameter.grad, "gradient")
-
-    for name, child in module.named_modules():
-        for parameter in child._parameters.values():
-            if parameter is not None:
-                tracker.take(parameter, "parameter", name)
-                if training and parameter.requires_grad and parameter.is_leaf:
-                    handles.append(parameter.register_post_accumulate_grad_hook(arrived))
-        for buffer in child._buffers.values():
-            if buffer is not None:
-                tracker.take(buffer, "buffer", name)
-    for tensor in tree_leaves(inputs):
-        if isinstance(tensor, torch.Tensor):
-            tracker.take(tensor, "input")
-    return handles
-
-
-def _state(tracker: Tracker, step: Step) -> None:
-    if step.optimizer is not None:
-        for tensor in tree_leaves([dict(state) for state in step.optimizer.state.values()]):
-            if isinstance(tensor, torch.Tensor):
-                tracker.take(tensor, "optimizer")
 
 
 @contextmanager
@@ -175,10 +104,8 @@ def _users_errors(real: bool) -> Iterator[None]:
         raise ModelError(f"the network does not run{kind}: {reason}; check its inputs") from error
 
 
-def _prediction(
-    tracker: Tracker, moment: Moment, module: nn.Module, kind: str, notes: tuple[str, ...]
-) -> MemoryPrediction:
-    kinds = moment.kinds
+def _prediction(tracker: Tracker, module: nn.Module, kind: str, notes: tuple[str, ...]) -> MemoryPrediction:
+    moment, kinds = tracker.peak, tracker.peak.kinds
     stays = sum(tracker.kept.values()) + tracker.compiled
     if kind == "cuda":
         stays = _CUBLAS_BYTES[torch.cuda.is_available() and torch.cuda.get_device_capability()[0] >= 9]
@@ -187,7 +114,7 @@ def _prediction(
     return MemoryPrediction(
         peak_bytes=tensors + workspace,
         low_bytes=tensors,
-        high_bytes=tensors + 2 * workspace,
+        high_bytes=tensors + 2 * workspace + _SLACK_BYTES + tensors // 100,
         parameters_bytes=kinds.get("parameter", 0),
         buffers_bytes=kinds.get("buffer", 0),
         gradients_bytes=kinds.get("gradient", 0),

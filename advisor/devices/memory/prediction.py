@@ -27,7 +27,8 @@ class MemoryPrediction:
         workspace_bytes: what the operator at the peak takes inside, and what the process keeps for the network beside
             its tensors: packed inputs of sparse layers, machine code made for each shape.
         low_bytes: the tensors alone, whose lifetimes are exact.
-        high_bytes: with twice the workspace, whose rules are read off one CPU.
+        high_bytes: with twice the workspace, whose rules are read off one CPU, and what an allocator and Python's
+            objects take beside the tensors (1 % and a megabyte).
         peak_at: operator and module, "aten.convolution.default in layer1.0.conv1".
         modules: the modules that hold the most at the peak, largest first.
         notes: what is not counted, and why.

@@ -66,10 +66,10 @@ class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         unknown: what rules could not count, in words.
     """
 
-    def __init__(self, places: Places, *, rounded: Callable[[int], int] = int) -> None:
-        """`rounded`: what the allocator hands out for a number of bytes."""
+    def __init__(self, places: Places, *, rounded: Callable[[int], int] = int, with_scratch: bool = True) -> None:
+        """`rounded`: what the allocator hands out for a number of bytes. `with_scratch`: count operators' own, too."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._places, self._rounded = places, rounded
+        self._places, self._rounded, self._with_scratch = places, rounded, with_scratch
         self._held: dict[int, _Held] = {}
         self._kinds: Counter[Kind] = Counter()
         self._modules: Counter[str] = Counter()
@@ -97,13 +97,15 @@ class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return 0
         key = storage._cdata
         held = self._held.get(key)
+        size = self._rounded(storage.nbytes())
         if held is not None:
-            if held.kind != kind and kind != "activation":
+            new = size - held.bytes  # of a storage that was resized
+            if new or (held.kind != kind and kind != "activation"):
                 self._count(held, -1)
-                held.kind = kind
+                held.bytes, held.kind = size, held.kind if kind == "activation" else kind
                 self._count(held, 1)
-            return 0
-        held = _Held(self._rounded(storage.nbytes()), kind, module)
+            return max(new, 0)
+        held = _Held(size, kind, module)
         held.watch = weakref.ref(storage, partial(self._gone, key, held))
         self._held[key] = held
         self._count(held, 1)
@@ -130,7 +132,7 @@ class Tracker(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func.namespace == "prim":
             return out
         name, module = self._places.now()
-        found = scratch_of(func, args, kwargs, out, module)
+        found = scratch_of(func, args, kwargs, out, module) if self._with_scratch else NOTHING
         made = 0
         for place, tensor in enumerate(tree_leaves(out)):
             if isinstance(tensor, torch.Tensor) and place not in found.unmade:
