@@ -86,6 +86,13 @@ def assemble(
     waited = sum(float(record["seconds"]) * float(record.get("waited", 0.0)) for record in records) / seconds
     if waited > NOTEWORTHY:
         notes.append(f"other processes had the core for {waited:.0%} of the measuring; their time is taken out")
+    if kept.noisy:
+        again = sum(1 for record in records if record.get("again") and "failed" not in record)
+        notes.append(
+            f"noise: {kept.noisy} of {len(records)} measurements were taken while something else ran on this machine "
+            f"(the reference layer up to {kept.slowest:.0%} slower than in the quietest fifth of them); "
+            f"{again} passes over the network were repeated for that, and all times are scaled to the quiet ones"
+        )
     return Profile(
         name=name,
         origin="measured",

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.document import execution_from
-from advisor.devices.drift import Drift, drifts
+from advisor.devices.drift import NOISY, Drift, drifts, is_noisy
 from advisor.devices.inplace.collect import Time, measurement, merged
 from advisor.devices.profile import Measurement
 
@@ -41,6 +41,8 @@ class Kept:
         looks: the whole network, as often as it was timed: median_ms, low_ms, high_ms, eager_ms, repeats.
         steps: the dense network's steps in place, all looks together; empty where nobody looked.
         passes: the template's wholes; `sparse`: what they told of its layers, by Execution.key.
+        noisy: how many records were taken while something else ran (see `drift.is_noisy`); `slowest`: by how much the
+            reference was slower at worst.
         alone: by Execution.key, timed alone.
     """
 
@@ -49,6 +51,8 @@ class Kept:
     step_repeats: int
     passes: tuple[Pass, ...]
     sparse: Mapping[str, Measurement]
+    noisy: int
+    slowest: float
     alone: Mapping[str, Measurement]
 
     @staticmethod
@@ -58,10 +62,12 @@ class Kept:
         looks: list[Mapping[str, float]] = []
         steps: list[list[Time]] = []
         passes: list[Pass] = []
-        sparse: dict[Execution, list[Time]] = defaultdict(list)
-        repeats: dict[Execution, int] = defaultdict(int)
+        sparse: dict[Execution, list[_Seen]] = defaultdict(list)
+        noisy, slowest = 0, 0.0
         alone: dict[str, Measurement] = {}
         for record, drift in zip(records, drifts(records), strict=True):
+            noisy += is_noisy(record, drift)
+            slowest = max(slowest, drift.slower)
             key = str(record["key"])
             if key.startswith("whole:"):
                 whole = _time(record, drift)
@@ -73,8 +79,7 @@ class Kept:
             elif key.startswith("pass:"):
                 found = [(str(item["layer"]), execution_from(item["execution"])) for item in record["found"]]
                 for (_, execution), item in zip(found, record["found"], strict=True):
-                    sparse[execution].append(_time(item, drift))
-                    repeats[execution] += int(record["repeats"])
+                    sparse[execution].append(_Seen(_time(item, drift), int(record["repeats"]), drift.slower))
                 passes.append(
                     Pass(
                         whole_ms=float(record["median_ms"]) * drift.scale,
@@ -90,9 +95,27 @@ class Kept:
             steps=merged(steps) if steps else (),
             step_repeats=int(sum(look["repeats"] for look in looks)) if steps else 0,
             passes=tuple(passes),
-            sparse={e.key: measurement(e, times, repeats[e]) for e, times in sparse.items()},
+            sparse={e.key: _best(e, seen) for e, seen in sparse.items()},
+            noisy=noisy,
+            slowest=slowest,
             alone=alone,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One look at a sparse layer, and by how much the machine was slower then."""
+
+    time: Time
+    repeats: int
+    slower: float
+
+
+def _best(execution: Execution, seen: Sequence[_Seen]) -> Measurement:
+    """Quiet looks where there are any, otherwise the quietest one and what is nearly as quiet."""
+    limit = max(min(one.slower for one in seen), NOISY / 2) + NOISY / 2
+    chosen = [one for one in seen if one.slower <= limit]
+    return measurement(execution, [one.time for one in chosen], sum(one.repeats for one in chosen))
 
 
 def _time(record: Mapping[str, Any], drift: Drift) -> Time:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from advisor.devices.document import execution_document
+from advisor.devices.drift import together
 from advisor.devices.inplace.collect import dense_execution
 from advisor.devices.inplace.deployed import Deployed, deployed
 from advisor.devices.inplace.passes import Passes
@@ -127,7 +128,7 @@ class Session:
         found = [dense_execution(layer, step) for layer, step in pairs]
         return frozenset(execution.key for execution in found if execution is not None)
 
-    def execution(self, execution: Execution, seconds: float) -> dict[str, float | int]:
+    def execution(self, execution: Execution, seconds: float) -> dict[str, Any]:
         """Times one execution beside the reference, for about `seconds` or until its median is known to ± 2 %."""
         scarce = seconds < _SCARCE_SECONDS
         work, clock = self._layer(execution), clock_for(self._device)
@@ -217,7 +218,7 @@ class Session:
         }
 
 
-def _record(work: Sample, reference: Sample, waited: float) -> dict[str, float | int]:
+def _record(work: Sample, reference: Sample, waited: float) -> dict[str, Any]:
     return {
         "median_ms": work.median_ms,
         "low_ms": work.low_ms,
@@ -225,5 +226,6 @@ def _record(work: Sample, reference: Sample, waited: float) -> dict[str, float |
         "repeats": work.repeats,
         "reference_ms": reference.median_ms,
         "reference_spread": reference.spread,
+        "together": together(reference, work),
         "waited": waited,
     }

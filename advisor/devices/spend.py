@@ -78,6 +78,12 @@ def spend(
                 text = key
             record(key, found)
             bar.step(text, deadline, count=todo.tell(journal.records[-1], time.perf_counter() - start))
+        for number, choices in enumerate(todo.noisy(journal.records)):
+            # What something else disturbed is measured once more; one such pass costs what it did before.
+            if until is not None and time.perf_counter() + todo.lasts(choices) >= until:
+                break
+            record(f"pass:{todo.passes + number}", _pass(session, todo, choices, _PASS_SECONDS[1]) | {"again": True})
+            bar.step("a disturbed pass again", deadline, count=0)
         if END not in held:
             record(END, session.whole(seconds))
         bar.step("whole network again", deadline)

@@ -7,10 +7,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.document import execution_from
+from advisor.devices.drift import drifts, is_noisy
+from advisor.devices.inplace.template import Choice
 from advisor.devices.work import worths
 
 if TYPE_CHECKING:
-    from advisor.devices.inplace.template import Choice
     from advisor.devices.session import Session
     from advisor.devices.work import Task
 
@@ -98,6 +99,25 @@ class Todo:
             ahead = self._worth.get(single.execution.key, 0.0)
         lasts = {kind: fmean(seconds[-3:]) if seconds else 1.0 for kind, seconds in self._lasted.items()}
         return assigned if total / lasts["pass"] >= ahead / lasts["alone"] else single
+
+    def noisy(self, records: Sequence[dict[str, Any]]) -> list[dict[str, Choice]]:
+        """The choices of passes that something else disturbed and that were not repeated yet, the worst first.
+
+        Half of all passes at most: where more are disturbed, quiet is not to be had.
+        """
+        fine = [record for record in records if "failed" not in record]
+        if self._session.template is None or not fine:
+            return []
+        known = set(self._session.template.calls)
+        pairs = [(record, drift) for record, drift in zip(fine, drifts(fine), strict=True) if "found" in record]
+        again = sum(1 for record, _ in pairs if record.get("again"))
+        disturbed = sorted((p for p in pairs if is_noisy(*p) and not p[0].get("again")), key=lambda p: -p[1].slower)
+        most = max((len(pairs) - again) // 2, 1)
+        found = []
+        for record, _ in disturbed[again:most]:
+            forms = [(str(item["layer"]), execution_from(item["execution"])) for item in record["found"]]
+            found.append({name: Choice(e.kept, e.block) for name, e in forms if name in known})
+        return found
 
     def tell(self, record: dict[str, Any], seconds: float) -> int:
         """Takes note of what was measured; how many tasks were learned."""
