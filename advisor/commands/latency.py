@@ -55,7 +55,7 @@ def latency(
 
     if not profile_name:
         raise ProfileError("latency needs a profile: pass --profile P, or make one with: advisor profile MODEL")
-    profile = load_profile(profile_name)
+    profile = load_profile(profile_name).at(batch=batch, threads=threads, training=training)
     profile.check(device=device, batch=batch, threads=threads, training=training)
     plan = None
     if plan_file:

@@ -11,7 +11,6 @@ from advisor.commands.options import (
     ends_option,
     input_option,
     json_option,
-    model_argument,
     patterns_option,
     split_names,
     table,
@@ -20,7 +19,8 @@ from advisor.commands.options import (
 
 
 @click.command()
-@model_argument
+@click.argument("model", metavar="[MODEL]", required=False)
+@click.option("--suite", is_flag=True, help="A device profile instead: any network's latency can be told from it.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda[:i]")
 @threads_option
 @click.option("--batch", type=click.IntRange(min=1), help="Batch size; the example input's otherwise.")
@@ -36,7 +36,8 @@ from advisor.commands.options import (
 @input_option
 @json_option
 def profile(
-    model: str,
+    model: str | None,
+    suite: bool,
     device: str,
     threads: int | None,
     batch: int | None,
@@ -53,8 +54,12 @@ def profile(
     is predicted, and listed. An interrupted or killed run goes on where it stopped when the same command is started
     again. A profile that FILE already holds is replaced at the end.
 
+    --suite measures no network but pieces of many kinds, in under 20 minutes (or --budget-seconds), with one thread and
+    with all (or with --threads), at inference and in training. Its profile tells the latency of any network here.
+
     \b
     Examples
+      advisor profile --suite --out here.json
       advisor profile torchvision:resnet50 --device cpu --budget-seconds 300 --out r50.json
       advisor profile my_net.py:build --device cuda --batch 8 --training --out gpu.json
     """
@@ -65,8 +70,14 @@ def profile(
     from advisor.commands.network import open_network
     from advisor.devices.measure import measure
     from advisor.devices.settings import check_device
+    from advisor.errors import ProfileError
 
     check_device(device)
+    if suite:
+        _refuse_with_suite(model, device, batch, training, patterns, include_ends, input_text)
+        return _suite(threads, budget_seconds, out, started)
+    if model is None:
+        raise ProfileError("profile needs a MODEL, or --suite for a device profile")
     network = open_network(model, input_text, device="cpu")
     made = measure(
         network,
@@ -105,3 +116,35 @@ def profile(
 
 def _largest_first(parts: Mapping[str, float]) -> list[tuple[str, float]]:
     return sorted(parts.items(), key=lambda item: -item[1])
+
+
+def _refuse_with_suite(*given: object) -> None:
+    """The suite draws its own networks and batch sizes, for the CPU."""
+    from advisor.errors import ProfileError
+
+    names = ("MODEL", "--device", "--batch", "--training", "--patterns", "--include-ends", "--input")
+    for name, value in zip(names, given, strict=True):
+        if value and not (name == "--device" and value == "cpu"):
+            raise ProfileError(
+                f"--suite with {name}={value}: the suite runs its own networks, batch sizes and training steps on the "
+                f"CPU; leave {name} out"
+            )
+
+
+def _suite(threads: int | None, budget_seconds: float | None, out: str, started: float) -> tuple[dict[str, Any], str]:
+    from advisor.devices.suite.measure import SECONDS, measure_suite
+
+    made = measure_suite(
+        threads=None if threads is None else (threads,),
+        budget_seconds=budget_seconds or SECONDS,
+        out=out,
+        started=started,
+    )
+    tables = [{"threads": x.threads, "training": x.training, **x.error} for x in made.tables]
+    head = ["", "pieces", "operators", "off by (median)", "within 10 %"]
+    keys = ("pieces", "steps", "whole_median_percent", "whole_within_10_percent")
+    rows = [[table_.text, *(str(table_.error[key]) for key in keys)] for table_ in made.tables]
+    text = [table(head, rows, right=(1, 2, 3, 4)), "whole pieces left out of the fit: predicted against measured, in %"]
+    text += [f"note: {note}" for note in made.notes]
+    text.append(f"wrote {out}")
+    return {"out": out, **made.summary(), "tables": tables}, "\n".join(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import hypot, sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ class Prediction:
     rest_ms: float
     settings: str = ""
     notes: tuple[str, ...] = ()
+    parts: Mapping[str, float] = field(default_factory=dict)  # by a device profile: family of operators → ms
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -49,6 +50,7 @@ class Prediction:
             "settings": self.settings,
             "layers": [asdict(layer) for layer in self.layers],
             "notes": list(self.notes),
+            **({"parts": dict(self.parts)} if self.parts else {}),
         }
 
 
@@ -63,6 +65,8 @@ def predict_latency(
         ProfileError: the profile holds no times, or was made with another batch size, number type or kind of run.
         PlanError: the plan belongs to another network.
     """
+    if profile.estimator is not None:
+        return _predict_run(network, profile, plan, training=training)
     if plan is None:
         return predict_options(network, profile, {}, training=training)
     options = plan_options(network, plan)
@@ -73,6 +77,32 @@ def predict_latency(
         note = f"the plan was made for inputs {plan.input_shapes}, the times are for {network.input_shapes}"
         made = replace(made, notes=(*made.notes, note))
     return made
+
+
+def _predict_run(network: Network, profile: Profile, plan: Plan | None, *, training: bool) -> Prediction:
+    """By a device profile: the operators of the run as deployed, so what is fused or narrowed is what will run."""
+    from advisor.devices.whole import predict_run
+
+    warnings = profile.check(batch=batch_of(network), dtype=dtype_of(network), training=training)
+    options = plan_options(network, plan) if plan is not None else {}
+    methods, notes = planned_methods(network, plan, profile, training=training) if plan is not None else ({}, ())
+    run = predict_run(network, profile, plan, training=training)
+    layers = tuple(
+        layer_time(layer, options.get(layer.name, DENSE), profile, method=methods.get(layer.name))
+        for layer in network.sparsifiable
+    )
+    remarks = [f"profile {profile.name!r} is {profile.origin}, not measured"] if profile.origin != "measured" else []
+    return Prediction(
+        latency_ms=run.median_ms,
+        low_ms=run.low_ms,
+        high_ms=run.high_ms,
+        origin=run.origin,
+        layers=layers,
+        rest_ms=run.median_ms - sum(layer.latency_ms for layer in layers),
+        settings=profile.settings.text if profile.settings else "",
+        notes=(*remarks, *run.notes, *notes, *warnings),
+        parts=dict(run.parts),
+    )
 
 
 def predict_options(
@@ -132,8 +162,8 @@ def predict_options(
     origin: Origin = "measured" if dense else "predicted"
     if rest.whole_ms is None:
         origin = "extrapolated"
-    elif not dense or profile.origin != "measured":
-        origin = worst(("predicted", *(layer.origin for layer in layers)))
+    elif not dense or rest.origin != "measured" or profile.origin != "measured":
+        origin = worst(("predicted", rest.origin, *(layer.origin for layer in layers)))
     notes = list(rest.notes)
     if profile.origin != "measured":
         notes.append(f"profile {profile.name!r} is {profile.origin}, not measured")

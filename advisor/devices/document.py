@@ -13,6 +13,7 @@ import jsonschema
 from advisor.devices.energy import Coefficients
 from advisor.devices.profile import Measurement, Profile, StepTime, Whole
 from advisor.devices.settings import Machine, Settings
+from advisor.devices.suite.table import table_document, table_from
 from advisor.errors import AdvisorError, ProfileError
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def to_document(profile: Profile) -> dict[str, Any]:
         "measurements": [measurement_document(m) for _, m in sorted(profile.measurements.items())],
         "unmeasured": list(profile.unmeasured),
         **({"steps": [_step_document(found) for _, found in sorted(profile.steps.items())]} if profile.steps else {}),
+        **({"tables": [table_document(table) for table in profile.tables]} if profile.tables else {}),
+        **({"model": dict(profile.model)} if profile.model is not None else {}),
     }
 
 
@@ -80,6 +83,8 @@ def from_document(document: Any, where: str) -> Profile:
         energy=(Coefficients(**{"source": document["source"], **energy}) if energy else None),
         notes=tuple(document["notes"]),
         steps=steps,
+        tables=tuple(table_from(item, where) for item in document.get("tables", [])),
+        model=document.get("model"),
     )
 
 
@@ -121,6 +126,7 @@ def measurement_from(document: dict[str, Any]) -> Measurement:
 def _whole_document(whole: Whole) -> dict[str, Any]:
     """What nobody looked at is left out, as in older profiles."""
     document = asdict(whole)
+    del document["origin"]
     if whole.interpreter_ms is None:
         for name in ("parts", "interpreter_ms", "saved", "deviation"):
             del document[name]

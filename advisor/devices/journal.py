@@ -158,6 +158,10 @@ def record_problem(record: dict[str, Any]) -> str:
     key = record.get("key")
     if not isinstance(key, str):
         return "a record has no key"
+    if key.startswith("piece:"):
+        from advisor.devices.suite.records import piece_problem
+
+        return piece_problem(record)
     numbers = ["seconds"]
     if "failed" not in record:
         numbers += ["median_ms", "low_ms", "high_ms", "reference_ms", "repeats"]

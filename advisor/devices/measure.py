@@ -81,7 +81,7 @@ def measure(
         raise ProfileError(f"budget_seconds={budget_seconds}; expected more than 0")
     began = time.perf_counter() if started is None else started
     if out is not None:
-        _check_out(Path(out))
+        check_out(Path(out))
     network = with_batch(network, batch)
     if not network.sparsifiable:
         raise ProfileError(
@@ -137,7 +137,7 @@ def measure(
     return profile
 
 
-def _check_out(path: Path) -> None:
+def check_out(path: Path) -> None:
     """Refuses, before an hour of measuring, a place that cannot take the profile."""
     folder = path.resolve().parent
     if not folder.is_dir():

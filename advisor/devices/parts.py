@@ -60,6 +60,7 @@ class Rest:
     operators_ms: float | None = None
     saved: Mapping[str, float] = field(default_factory=dict)
     deviation: float = 0.0
+    origin: Origin = "measured"  # of the whole
     notes: tuple[str, ...] = ()
 
     def saved_by(self, name: str, method: Method) -> float:
@@ -143,6 +144,7 @@ def rest_of(network: Network, profile: Profile, *, training: bool = False) -> Re
             operators_ms=sum(whole.parts.values()) if whole.in_place else None,
             saved=whole.saved,
             deviation=whole.deviation,
+            origin=whole.origin,
         )
     shares = [other.rest_ms / other.layers_ms for other in profile.networks.values()]
     if shares:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from advisor.devices.energy import Coefficients
 from advisor.devices.settings import (
+    ANY_BATCH,
     Machine,
     Settings,
     device_type,
@@ -21,8 +22,10 @@ from advisor.devices.settings import (
 from advisor.errors import ProfileError, unknown
 
 if TYPE_CHECKING:
+    from advisor.devices.estimator import Estimator
     from advisor.devices.predict import Predictor
     from advisor.devices.steps.step import Step
+    from advisor.devices.suite.table import Table
     from advisor.network import Network, Shape
     from advisor.runtime.execution import Execution
     from advisor.runtime.methods import Method
@@ -67,6 +70,7 @@ class Whole:
             zero where the operators under the clock took longer than without one. None where nobody looked.
         saved: layer → ms that its sparse form saves beside the layer itself: the activation and the addition that it
             takes in, less what a call of it costs more.
+        origin: "predicted" or "extrapolated" where a device profile made it up; no file holds such a one.
         deviation: share by which 80 % of the whole networks with sparse layers that were timed meanwhile differed from
             the sum of their parts; 0 where there were none.
     """
@@ -84,6 +88,7 @@ class Whole:
     interpreter_ms: float | None = None
     saved: Mapping[str, float] = field(default_factory=dict)
     deviation: float = 0.0
+    origin: Origin = "measured"
 
     @property
     def key(self) -> str:
@@ -117,6 +122,8 @@ class Profile:
     energy: Coefficients | None = None
     notes: tuple[str, ...] = field(default=())
     steps: Mapping[str, StepTime] = field(default_factory=dict)  # by Step.key: operators that are no layers, in place
+    tables: tuple[Table, ...] = ()  # of a device profile: what the suite measured, one for each setting
+    model: Mapping[str, Any] | None = None  # of a calibrated or analytic one: the coefficients
 
     def latency(self, execution: Execution) -> Measurement:
         """The time of `execution`: measured, or predicted with an interval; `origin` says which.
@@ -131,7 +138,7 @@ class Profile:
             return known
         if (guess := self._guesses.get(execution)) is not None:
             return guess
-        estimate = self._predictor(execution)
+        estimate = self.estimator.layer(execution) if self.estimator else self._predictor(execution)
         self._guesses[execution] = Measurement(
             execution=execution,
             median_ms=estimate.median_ms,
@@ -145,7 +152,51 @@ class Profile:
     @cached_property
     def methods(self) -> frozenset[Method]:
         """The methods that it has timed: it says nothing about others."""
+        if self.tables:
+            steps = (step for table in self.tables for piece in table.pieces for step in piece.steps)
+            return frozenset(step.execution.method for step in steps if step.execution is not None)
+        if self.model is not None:
+            return frozenset({"dense"})
         return frozenset(m.execution.method for m in self.measurements.values())
+
+    @cached_property
+    def estimator(self) -> Estimator | None:
+        """Predicts any operator and any run under `settings`; None for a profile of one network's measurements."""
+        if self.tables and self.settings is not None:
+            from advisor.devices.model.device import DeviceModel
+
+            return DeviceModel(self._table(self.settings.threads, self.settings.training))
+        if self.model is not None:
+            from advisor.devices.gpu.model import GpuModel
+
+            return GpuModel.from_document(self.model)
+        return None
+
+    def at(self, *, batch: int | None = None, threads: int | None = None, training: bool | None = None) -> Profile:
+        """A device profile under other settings; what is None stays. Any other profile: itself.
+
+        Raises:
+            ProfileError: it holds no such number of threads, or no training.
+        """
+        made = self.settings
+        if made is None or not (self.tables or self.model is not None):
+            return self
+        threads = made.threads if threads is None else threads
+        training = made.training if training is None else training
+        if self.tables:
+            self._table(threads, training)
+        asked = replace(made, batch=made.batch if batch is None else batch, threads=threads, training=training)
+        return self if asked == made else replace(self, settings=asked)
+
+    def _table(self, threads: int, training: bool) -> Table:
+        for table in self.tables:
+            if (table.threads, table.training) == (threads, training):
+                return table
+        asked = f"{threads} thread{'' if threads == 1 else 's'}, {'training' if training else 'inference'}"
+        raise ProfileError(
+            f"profile {self.name!r} holds {'; '.join(table.text for table in self.tables)}; asked for {asked}: "
+            "make one with these settings (advisor profile --suite)"
+        )
 
     @property
     def device(self) -> str:
@@ -167,7 +218,9 @@ class Profile:
         return Predictor(list(self.measurements.values()))
 
     def whole(self, network: Network) -> Whole | None:
-        """The measured whole network with these layers and inputs, under whatever name; None where there is none."""
+        """The whole network with these layers and inputs, under whatever name: measured, or predicted by a device
+        profile. None where there is none.
+        """
         from advisor.devices.work import network_hash
 
         wanted: str | None = None
@@ -179,7 +232,20 @@ class Profile:
             wanted = wanted or network_hash(network)
             if known.network_hash == wanted:
                 return known
-        return None
+        if self.estimator is None or self.device != "cpu" or network.module is None:
+            return None
+        return self._predicted(network)
+
+    def _predicted(self, network: Network) -> Whole:
+        from advisor.devices.whole import predicted_whole
+
+        if id(network) not in self._wholes:
+            self._wholes[id(network)] = (network, predicted_whole(network, self))
+        return self._wholes[id(network)][1]
+
+    @cached_property
+    def _wholes(self) -> dict[int, tuple[Network, Whole]]:
+        return {}  # with the network itself, so that its id stays its own
 
     def check(
         self,
@@ -211,6 +277,8 @@ class Profile:
             "training": training,
         }
         for name, value in asked.items():
+            if name == "batch" and made.batch == ANY_BATCH:
+                continue
             if value is not None and value != getattr(made, name):
                 raise ProfileError(
                     f"profile {self.name!r} was made with {name}={getattr(made, name)}, asked for {name}={value}: "

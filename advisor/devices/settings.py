@@ -14,6 +14,7 @@ from advisor.errors import DeviceError
 # The instruction sets that the kernels under torch choose between; the other hundred flags say nothing about speed.
 _SPEED_FLAGS = ("sse4_2", "avx", "avx2", "fma", "f16c", "neon", "asimd", "asimddp", "sve", "bf16", "i8mm")
 _SPEED_PREFIXES = ("avx512", "avx_vnni", "amx")
+ANY_BATCH = 0  # of a device profile: what it was measured on has batch sizes of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class Settings:
     """How a profile was measured. Two times compare only when these are equal."""
 
     device: str  # "cpu" or "cuda"
-    batch: int
+    batch: int  # images per call; ANY_BATCH
     threads: int  # CPU threads of one operator
     dtype: str
     training: bool  # forward and backward instead of inference
@@ -33,7 +34,8 @@ class Settings:
         threads = f"{self.threads} thread" + ("" if self.threads == 1 else "s")
         kind = "training" if self.training else "inference"
         kernels = f", sparse kernels {self.kernels}" if self.kernels else ""
-        return f"{self.device}, batch {self.batch}, {threads}, {self.dtype}, {kind}{kernels}"
+        batch = "any batch" if self.batch == ANY_BATCH else f"batch {self.batch}"
+        return f"{self.device}, {batch}, {threads}, {self.dtype}, {kind}{kernels}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ def build(execution: Execution) -> tuple[nn.Module, torch.Tensor]:
             from advisor.runtime.sparse import sparse
 
             method: Any = execution.method
-            module = sparse(module, *_lists(execution), execution.block, method=method)
+            module = sparse(module, *lists_of(execution), execution.block, method=method)
         elif execution.method == "packed":
             from advisor.runtime.packed import pack
 
@@ -43,7 +43,7 @@ def build(execution: Execution) -> tuple[nn.Module, torch.Tensor]:
     return module, inputs
 
 
-def _lists(execution: Execution) -> tuple[torch.Tensor, torch.Tensor]:
+def lists_of(execution: Execution) -> tuple[torch.Tensor, torch.Tensor]:
     """Drawn lists of inputs, as even as their number allows: (blocks + 1,) and (rows,), counted over all groups."""
     from advisor.patterns.draw import keys, smallest
 

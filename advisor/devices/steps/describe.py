@@ -46,12 +46,8 @@ def _step(target: str, bound: Mapping[str, Any], result: Any, *, in_place: bool)
     # Fused operators return empty tensors in the place of results that nobody asked for.
     given, made = list(_tensors(bound.values())), [tensor for tensor in _tensors((result,)) if tensor.numel()]
     held = {_memory(tensor) for tensor in given}
-    view = (
-        target == "lift_fresh"
-        or bool(made)
-        and bool(given)
-        and not in_place
-        and all(_memory(tensor) in held for tensor in made)
+    view = target == "lift_fresh" or (
+        bool(made) and bool(given) and not in_place and all(_memory(tensor) in held for tensor in made)
     )
     family = family_of(target, view=view)
     execution = execution_of(target, bound) if family == "layer" else None

@@ -1,0 +1,101 @@
+"""One device under one setting, as far as the suite has seen it: the time of any step, layer or whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from math import exp
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from advisor.devices.estimator import WholeEstimate
+from advisor.devices.model.monotone import along_kept
+from advisor.devices.model.step_model import StepModel, class_of
+from advisor.devices.model.steps_of import step_of
+from advisor.devices.model.sums import Counts
+from advisor.devices.predict import Estimate
+
+if TYPE_CHECKING:
+    from advisor.devices.steps.record import Recording
+    from advisor.devices.steps.step import Step
+    from advisor.devices.suite.table import Table
+    from advisor.runtime.execution import Execution
+
+_WIDENING = 2.0  # beyond what was measured, the errors inside it say too little
+_FAR = 0.05  # share of a run's time in steps beyond what was measured, from which on the run is extrapolated
+
+
+class DeviceModel:
+    """Predictions of one `Table`. Slow to make the first time it is asked (it fits), quick afterwards."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._layers: dict[Execution, Estimate] = {}
+
+    @cached_property
+    def _model(self) -> StepModel:
+        from advisor.devices.suite.table import step_times
+
+        return StepModel(step_times(self.table.pieces))
+
+    def step(self, step: Step) -> Estimate:
+        """One step with its 80 % interval."""
+        (ms,), (beyond,) = self._model([step])
+        return self._estimate(float(ms), bool(beyond), class_of(step))
+
+    def layer(self, execution: Execution) -> Estimate:
+        """One forward layer with its 80 % interval; of sparse ones, more kept connections never take less time."""
+        if (known := self._layers.get(execution)) is None:
+            curve = along_kept(execution)
+            ms, beyond = self._model([step_of(e) for e in curve.executions])
+            known = self._estimate(curve.at(ms), bool(beyond[curve.place]), class_of(step_of(execution)))
+            self._layers[execution] = known
+        return known
+
+    def whole(self, recording: Recording) -> WholeEstimate:
+        """A whole run from its steps."""
+        ms, beyond = self._times(recording.steps)
+        steps_ms = float(ms.sum())
+        extra = self.table.between.ms(Counts.of(recording), steps_ms)
+        whole = steps_ms + extra
+        far = float(ms[beyond].sum()) / whole if whole else 0.0
+        concentration = float((ms**2).sum()) / max(whole, 1e-12) ** 2
+        low, high = self.table.between.ends(whole, concentration, widened=1 + far * (_WIDENING - 1))
+        parts: dict[str, float] = {}
+        for step, taken in zip(recording.steps, ms, strict=True):
+            if step.family != "view":
+                parts[step.family] = parts.get(step.family, 0.0) + float(taken)
+        unknown = sorted({s.target for s, out in zip(recording.steps, beyond, strict=True) if out})
+        notes = (
+            (f"{far:.0%} of the time is in operators beyond what was measured: {', '.join(unknown[:5])}",)
+            if far > _FAR
+            else ()
+        )
+        return WholeEstimate(
+            median_ms=whole,
+            low_ms=low,
+            high_ms=high,
+            origin="extrapolated" if far > _FAR else "predicted",
+            steps_ms=tuple(ms.tolist()),
+            parts=parts | {"interpreter": extra},
+            notes=notes,
+        )
+
+    def _times(self, steps: Sequence[Step]) -> tuple[np.ndarray, np.ndarray]:
+        distinct = list(dict.fromkeys(steps))
+        ms, beyond = self._model(distinct)
+        place = {step: i for i, step in enumerate(distinct)}
+        order = [place[step] for step in steps]
+        return ms[order], beyond[order]
+
+    def _estimate(self, ms: float, beyond: bool, name: str) -> Estimate:
+        below, above = self.table.intervals.get(name, (-0.7, 0.7))
+        if beyond:
+            below, above = _WIDENING * below, _WIDENING * above
+        return Estimate(
+            median_ms=ms,
+            low_ms=ms * exp(below),
+            high_ms=ms * exp(above),
+            origin="extrapolated" if beyond else "predicted",
+        )

@@ -1,0 +1,144 @@
+"""Pieces on the clock as lines of a journal, and from a journal's lines to tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from advisor.devices.model.sums import Counts, between, fit_coefficients, fit_spread
+from advisor.devices.steps.document import step_document, step_from
+from advisor.devices.suite.table import PieceTimes, Table, step_times
+
+if TYPE_CHECKING:
+    from advisor.devices.suite.piece_times import Timed
+
+_FEWEST = 10  # pieces below which a table says nothing about whole networks
+
+
+def key_of(number: int, variant: str, threads: int, training: bool) -> str:
+    return f"piece:{number}:{variant}:{threads}:{'training' if training else 'inference'}"
+
+
+def record_of(timed: Timed) -> dict[str, Any]:
+    """What a journal keeps of one piece beside its key and the seconds that it took."""
+    return {
+        "steps": [step_document(step) for step in timed.recording.steps],
+        "ms": [float(f"{ms:.5g}") for ms in timed.steps_ms],
+        "whole_ms": timed.whole_ms,
+        "reference_ms": timed.reference_ms,
+        "module_calls": timed.recording.module_calls,
+        "waited": timed.waited,
+    }
+
+
+def piece_problem(record: dict[str, Any]) -> str:
+    """What makes this no record of a piece; empty where nothing does."""
+    parts = str(record["key"]).split(":")
+    if len(parts) != 5 or not (parts[1].isdecimal() and parts[3].isdecimal()):
+        return f"record {str(record['key'])[:80]!r} names no piece"
+    numbers = ["seconds"] if "failed" in record else ["seconds", "whole_ms", "reference_ms"]
+    for name in numbers:
+        value = record.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            return f"record {record['key']!r} has {name}={str(value)[:40]}, expected a number above 0"
+    if "failed" in record:
+        return ""
+    try:
+        steps = [step_from(item) for item in record["steps"]]
+        if len(steps) != len(record["ms"]) or not steps:
+            return f"record {record['key']!r} has {len(steps)} steps and {len(record['ms'])} times"
+        if min(float(ms) for ms in record["ms"]) < 0:
+            return f"record {record['key']!r} has a time below 0"
+        int(record["module_calls"])
+    except Exception as error:
+        return f"record {record['key']!r} describes no steps ({' '.join(str(error).split())[:120]})"
+    return ""
+
+
+def tables_of(records: Sequence[dict[str, Any]]) -> tuple[Table, ...]:
+    """One table for each number of threads and kind of run, the least threads at inference first.
+
+    Drift is divided out as in a profile: by how far the reference layer was from its median over the table.
+    """
+    groups: dict[tuple[bool, int], list[dict[str, Any]]] = defaultdict(list)
+    for record in records:
+        if "failed" not in record:
+            _, _, _, threads, kind = str(record["key"]).split(":")
+            groups[kind == "training", int(threads)].append(record)
+    return tuple(
+        _table(found, threads=threads, training=training)
+        for (training, threads), found in sorted(groups.items())
+        if len(found) >= _FEWEST
+    )
+
+
+def _table(records: list[dict[str, Any]], *, threads: int, training: bool) -> Table:
+    from advisor.devices.model.step_model import StepModel
+
+    usual = median(float(record["reference_ms"]) for record in records)
+    pieces = tuple(_piece(record, usual / float(record["reference_ms"])) for record in records)
+    model = StepModel(step_times(pieces))
+    predicted, measured, _ = model.left_out()
+    known = np.isfinite(predicted)
+    error = predicted - measured
+    intervals = {
+        str(name): _ends(-error[known & (model.classes == name)]) for name in sorted(set(model.classes.tolist()))
+    }
+    wholes = np.array([piece.whole_ms for piece in pieces])
+    kernels = np.array([piece.kernels_ms for piece in pieces])
+    counts = [piece.counts for piece in pieces]
+    coefficients = fit_coefficients(counts, kernels, wholes)
+    # What the steps are predicted to take by learners that saw nothing of their piece, summed over each piece.
+    guess = dict(zip(model.measured_keys, predicted, strict=True))
+    errors, shares = [], []
+    for piece in pieces:
+        steps_ms = np.array(
+            [np.exp(guess.get((piece.number, step), np.nan)) for step in piece.steps if step.family != "view"]
+        )
+        if not len(steps_ms) or not np.isfinite(steps_ms).all():
+            continue
+        total = float(steps_ms.sum())
+        whole = total + float(piece.counts.row(total) @ coefficients)
+        errors.append(np.log(piece.whole_ms / whole))
+        shares.append(float((steps_ms**2).sum()) / whole**2)
+    left = np.array(errors)
+    spread = fit_spread(left, np.array(shares))
+    percent = 100 * np.abs(np.expm1(-left))
+    layers = known & (model.classes != "operator")
+    return Table(
+        threads=threads,
+        training=training,
+        pieces=pieces,
+        between=between(coefficients, spread),
+        intervals=intervals,
+        error={
+            "pieces": len(pieces),
+            "steps": int(known.sum()),
+            "whole_median_percent": round(float(np.median(percent)), 2),
+            "whole_within_10_percent": round(100 * float((percent <= 10).mean()), 1),
+            "layer_median_percent": round(100 * float(np.median(np.abs(np.expm1(error[layers])))), 2),
+        },
+    )
+
+
+def _piece(record: dict[str, Any], scale: float) -> PieceTimes:
+    _, number, variant, _, _ = str(record["key"]).split(":")
+    steps = tuple(step_from(item) for item in record["steps"])
+    return PieceTimes(
+        number=int(number),
+        variant=variant,
+        steps=steps,
+        ms=np.array(record["ms"], dtype=np.float64) * scale,
+        whole_ms=float(record["whole_ms"]) * scale,
+        counts=Counts.of_steps(steps, int(record["module_calls"])),
+    )
+
+
+def _ends(residuals: np.ndarray) -> tuple[float, float]:
+    from advisor.devices.predict import interval
+
+    return interval(residuals) if len(residuals) >= 8 else (-0.7, 0.7)
