@@ -57,6 +57,13 @@ def test_the_fresh_process_builds_the_network_by_name(digits: Network, monkeypat
     assert request["environment"]["MALLOC_MMAP_THRESHOLD_"] == "65536"
 
 
+def test_the_usual_allocator_can_be_asked_for(digits: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    asked = _child(monkeypatch, ANSWER)
+    assert "usual settings" in verify_memory(digits, usual_allocator=True).method
+    assert "MALLOC_MMAP_THRESHOLD_" not in asked[0]["environment"]
+
+
 def test_a_peak_that_cannot_be_restarted_is_said(digits: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     _child(monkeypatch, {**ANSWER, "peak_was_reset": False})
     assert any("cannot be started anew" in note for note in verify_memory(digits).notes)
