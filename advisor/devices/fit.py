@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+from advisor.devices.alone import ROUNDS, Timer, in_place_factor, timer_alone
 from advisor.devices.references import Role, references
 from advisor.devices.settings import check_device, cpu_threads, device_type
-from advisor.errors import AdvisorError, KernelError, ProfileError
+from advisor.errors import ProfileError
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Measurement, Profile
     from advisor.devices.timing import Sample
-    from advisor.runtime.execution import Execution
 
 Verdict = Literal["fits", "scaled", "does not fit"]
 # What a network's latency is promised to be known to; a layer off by less is no reason to measure anew.
 TOLERANCE = 0.10
-_WARMUP, _LEAST = 2, 8  # rounds
-_BLIND_PERCENT = 25.0  # how far a layer alone is from one in place where the profile holds no pairs that tell
-
-Timer = Callable[[Mapping[str, "Execution"], float], "Mapping[str, Sample | str]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,20 +122,21 @@ def check_fit(profile: Profile, *, device: str | None = None, seconds: float = 1
     profile.check(device=device)
     place = check_device(device or made.device)
     began = time.perf_counter()
-    chosen = references(profile, most_ms=1e3 * seconds / (8 * (_WARMUP + _LEAST)))
+    chosen = references(profile, most_ms=1e3 * seconds / (8 * ROUNDS))
     work = {found.execution.key: found.execution for found in chosen.values()}
     with cpu_threads(made.threads):
-        timer = timer or _alone(place, training=made.training, dtype=made.dtype)
+        timer = timer or timer_alone(place, training=made.training, dtype=made.dtype)
         taken = timer(work, seconds)
-    layers = tuple(
-        _compared(role, found, taken[found.execution.key], *_in_place(profile, found)) for role, found in chosen.items()
-    )
-    verdict, scale = judge(layers)
+    layers = []
+    for role, known in chosen.items():
+        factor, doubt = in_place_factor(profile, known.execution)
+        layers.append(_compared(role, known, taken[known.execution.key], factor, doubt))
+    verdict, scale = judge(tuple(layers))
     return Fit(
         profile=profile.name,
         verdict=verdict,
         scale=scale,
-        layers=layers,
+        layers=tuple(layers),
         differences=(*profile.warnings(), *_thread_differences(made.threads, made.device)),
         settings=made.text,
         seconds=time.perf_counter() - began,
@@ -170,20 +166,6 @@ def _agrees(layer: LayerFit, expected: float) -> bool:
     return layer.low <= expected * (1 + TOLERANCE) and layer.high >= expected / (1 + TOLERANCE)
 
 
-def _in_place(profile: Profile, m: Measurement) -> tuple[float, float]:
-    """In place / alone for a layer of this kind, as the profile's own pairs gave it, and the error of its log."""
-    if not any(whole.in_place for whole in profile.networks.values()):
-        return 1.0, 0.0
-    error = profile.error or {}
-    e = m.execution
-    depthwise = " depthwise" if e.groups > 1 and e.weight_shape[1] == 1 else ""
-    factor = error.get(f"correction {e.kind} {e.method}{depthwise}")
-    if factor is None:
-        factor = error.get(f"correction {e.kind} dense{depthwise}", 1.0)
-    doubt = error.get("correction_error_percent", _BLIND_PERCENT)
-    return float(factor), math.log1p(float(doubt) / 100)
-
-
 def _compared(role: Role, known: Measurement, now: Sample | str, factor: float, doubt: float) -> LayerFit:
     key, before = known.execution.key, known.median_ms
     if isinstance(now, str):
@@ -205,50 +187,6 @@ def _compared(role: Role, known: Measurement, now: Sample | str, factor: float, 
         low=ratio * math.exp(-down),
         high=ratio * math.exp(up),
     )
-
-
-def _alone(device: str, *, training: bool, dtype: str) -> Timer:
-    """Times each layer alone, on a normal input, in warm caches."""
-
-    def timed(work: Mapping[str, Execution], seconds: float) -> dict[str, Sample | str]:
-        from advisor.devices.timing import clock_for, time_interleaved
-
-        calls: dict[str, Callable[[], object]] = {}
-        taken: dict[str, Sample | str] = {}
-        for key, execution in work.items():
-            try:
-                calls[key] = _call(execution, device, training=training, dtype=dtype)
-                calls[key]()
-            except (RuntimeError, AdvisorError) as error:
-                calls.pop(key, None)
-                taken[key] = " ".join(str(error).split())[:200] or type(error).__name__
-        if calls:
-            taken |= time_interleaved(
-                calls,
-                clock=clock_for(device),
-                warmup=_WARMUP,
-                min_repeats=_LEAST,
-                max_seconds=seconds,
-                spread=0.01,
-                primed=tuple(calls),
-            )
-        return taken
-
-    return timed
-
-
-def _call(execution: Execution, device: str, *, training: bool, dtype: str) -> Callable[[], object]:
-    import torch
-
-    from advisor.devices.subject import layer_call
-    from advisor.runtime.sparse import Sparse
-
-    module, inputs = execution.build()
-    number = getattr(torch, dtype)
-    module, inputs = module.to(device, number), inputs.to(device, number)
-    if isinstance(module, Sparse) and (runs := module.runs_by()) != execution.method:
-        raise KernelError(f"it would run by {runs!r} here")
-    return layer_call(module, inputs, training=training)
 
 
 def _thread_differences(threads: int, device: str) -> tuple[str, ...]:

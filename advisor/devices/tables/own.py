@@ -68,10 +68,11 @@ def to_csv(profile: Profile) -> str:
 
 
 def execution_csv(executions: list[Execution]) -> str:
-    """A table to fill in: the executions, and an empty column ms."""
+    """A table to fill in: the executions, an empty column ms, and lines for where the times come from."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([f"# {TITLE}"])
+    for line in (TITLE, "machine:", "device:", "threads:"):
+        writer.writerow([f"# {line}"])
     columns = execution_columns()
     writer.writerow([*columns, *TIMES])
     for execution in executions:
@@ -90,10 +91,11 @@ def from_csv(text: str, file: str, **given: Any) -> Profile:
     return profile_from(comments, file, measurements, name=Path(file).stem, **given)
 
 
-def measurements_in(text: str, file: str) -> dict[str, Measurement]:
-    """Key → measurement of such a table, whatever it was taken under; rows without a time are left out."""
-    rows, _ = _rows(text, file)
-    return read_measurements([row for row in rows if row.text("ms")], file)
+def from_filled(text: str, file: str, **given: Any) -> Profile:
+    """As `from_csv`, of a table in which some rows have no time: they are left out."""
+    rows, comments = _rows(text, file)
+    measurements = read_measurements([row for row in rows if row.text("ms")], file)
+    return profile_from(comments, file, measurements, name=Path(file).stem, **given)
 
 
 def _rows(text: str, file: str) -> tuple[list[Row], list[str]]:

@@ -6,7 +6,7 @@ import pytest
 from advisor.devices.profile import Profile, StepTime
 from advisor.devices.steps.step import Step
 from advisor.devices.tables.convert import kind_of, read_table
-from advisor.devices.tables.own import execution_columns, execution_csv, from_csv, measurements_in, to_csv
+from advisor.devices.tables.own import execution_columns, execution_csv, from_csv, from_filled, to_csv
 from advisor.errors import ProfileError
 from advisor.network import Network
 from advisor.runtime.execution import Execution
@@ -135,17 +135,15 @@ def test_a_bad_cell_is_named(column: str, cell: str, expected: str) -> None:
 def test_a_table_to_fill_in(profile: Profile) -> None:
     asked = [m.execution for m in list(profile.measurements.values())[:3]]
     text = execution_csv(asked)
-    assert measurements_in_or_none(text) == "table.csv: no rows with a time, expected one for each piece of work"
-    lines = text.splitlines()
-    lines[2] = lines[2].removesuffix(",,,") + "1.25,,,"
-    found = measurements_in("\n".join(lines), "table.csv")
-    assert {key: m.median_ms for key, m in found.items()} == {asked[0].key: 1.25}
-
-
-def measurements_in_or_none(text: str) -> str:
-    with pytest.raises(ProfileError) as caught:
-        measurements_in(text, "table.csv")
-    return str(caught.value)
+    with pytest.raises(ProfileError, match="no rows with a time, expected one for each piece of work"):
+        from_filled(text, "table.csv")
+    lines = text.replace("# machine:", "# machine: a phone").splitlines()
+    lines[5] = lines[5].removesuffix(",,,") + "1.25,,,"
+    found = from_filled("\n".join(lines), "table.csv", threads=4)
+    assert {key: m.median_ms for key, m in found.measurements.items()} == {asked[0].key: 1.25}
+    assert found.machine is not None
+    assert found.settings is not None
+    assert (found.machine.name, found.settings.threads, found.settings.device) == ("a phone", 4, "cpu")
 
 
 def test_every_field_of_an_execution_has_a_column() -> None:
