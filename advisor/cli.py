@@ -16,6 +16,7 @@ COMMANDS = {
     "profile": ("advisor.commands.profile", "Measure a network's layers under every candidate pattern on this device."),
     "devices": ("advisor.commands.devices", "List the profiles at hand: name, origin, error."),
     "convert": ("advisor.commands.convert", "Turn a table of times into a profile, or a profile into a table."),
+    "transfer": ("advisor.commands.transfer", "Carry a profile over to another machine by a handful of times."),
     "latency": ("advisor.commands.latency", "Predict a network's latency; --verify times the real one beside it."),
     "plan": ("advisor.commands.plan", "Choose a density per layer under one or several budgets."),
     "frontier": ("advisor.commands.frontier", "Trade one cost against the loss: the Pareto front."),
