@@ -14,6 +14,7 @@ from advisor.errors import AdvisorError, unknown
 COMMANDS = {
     "analyze": ("advisor.commands.analyze", "Count parameters, MACs and activations, layer by layer."),
     "profile": ("advisor.commands.profile", "Measure a network's layers under every candidate pattern on this device."),
+    "calibrate": ("advisor.commands.calibrate", "Make a GPU's profile from a table of measurements or its datasheet."),
     "devices": ("advisor.commands.devices", "List the profiles at hand: name, origin, error."),
     "convert": ("advisor.commands.convert", "Turn a table of times into a profile, or a profile into a table."),
     "transfer": ("advisor.commands.transfer", "Carry a profile over to another machine by a handful of times."),

@@ -1,0 +1,119 @@
+"""What the benchmark leaves behind when asked: the model of unseen GPUs, and profiles. Coefficients, never the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advisor.devices.gpu import calibrate
+from advisor.devices.gpu.conformal import Interval, conformal, coverage
+from advisor.devices.gpu.facts import Facts
+from advisor.devices.gpu.layer_fit import Fitted, held_out_error
+from advisor.devices.gpu.layer_model import LayerModel
+from advisor.devices.gpu.model import GpuModel
+from advisor.devices.gpu.rates import Rates
+from advisor.devices.gpu.shapes import Array
+from advisor.devices.gpu.table import Table
+from advisor.files import write_json
+from benchmarks.calibration.sources import Source
+
+# Whole networks elsewhere: the rates of one GPU on another are off by more than on itself.
+_ELSEWHERE = 2.0
+
+
+def unseen_document(
+    layers: Mapping[str, LayerModel],
+    rates: Mapping[str, Rates],
+    network: Interval,
+    errors: Mapping[str, dict[str, Any]],
+    source: str,
+) -> dict[str, Any]:
+    """`advisor/devices/gpu/unseen.json`."""
+    return {
+        "source": source,
+        "layers": {dtype: model.to_document() for dtype, model in layers.items()},
+        "rates": {dtype: found.to_document() for dtype, found in rates.items()},
+        "network": network.wider(_ELSEWHERE).to_document(),
+        "error": dict(errors),
+    }
+
+
+def left_out_error(residuals: Mapping[str, Array]) -> dict[str, Any]:
+    """Figures of GPUs left out, without any factor: each GPU counts the same."""
+    parts = [np.abs(np.expm1(-r)) * 100 for r in residuals.values()]
+    return {
+        "median_percent": round(float(np.mean([np.median(p) for p in parts])), 2),
+        "p90_percent": round(float(np.mean([np.quantile(p, 0.9) for p in parts])), 2),
+        "within_20_percent": round(float(np.mean([100 * (p <= 20).mean() for p in parts])), 1),
+        "gpus": len(parts),
+    }
+
+
+def layer_profile(
+    name: str, source: Source, fitted: Fitted, facts: Facts, table: Table, rates: Rates
+) -> dict[str, Any]:
+    """A profile of a GPU whose layers were measured."""
+    known = calibrate.unseen()
+    drift = fitted.drift(table.order, len(table))
+    error = held_out_error(fitted, table.times, drift)
+    notes = [
+        "layers from the measurements named in source; operators between them and launches take the efficiencies of "
+        "another GPU's whole networks, so whole networks have the wider interval",
+        f"datasheet: {facts.source}"[:2000],
+    ]
+    if max(fitted.drift.added_ms) > 0:
+        clean = np.maximum(table.times - drift, 0.1 * table.times)
+        off = 100 * np.abs((fitted.held_out_ms - drift) / clean - 1)
+        error["without_drift_median_percent"] = round(float(np.median(off)), 2)
+        error["without_drift_within_20_percent"] = round(100 * float((off <= 20).mean()), 1)
+        notes.append(
+            f"the table's times gained {max(fitted.drift.added_ms):.3f} ms from its first row to its last, whatever "
+            "the layer: taken out, predictions are those of its beginning; errors are judged with it put back"
+        )
+    model = GpuModel(
+        facts=facts, dtype=source.dtype, layers=fitted.model, rates=rates, network=known.network, fitted=False
+    )
+    return calibrate.document(name, "calibrated", source.source, model, error, notes)
+
+
+def network_profile(
+    name: str,
+    facts: Facts,
+    dtype: str,
+    rates: Rates,
+    predicted: Array,
+    times: Array,
+    families: Array,
+    source: str,
+    *,
+    training: bool,
+) -> dict[str, Any]:
+    """A profile of a GPU that is known by whole networks."""
+    residuals, log = np.log(times / predicted), np.log(predicted)
+    off = 100 * np.abs(predicted / times - 1)
+    error: dict[str, Any] = {
+        "method": "whole networks, architecture families held out",
+        "median_percent": round(float(np.median(off)), 2),
+        "mean_percent": round(float(off.mean()), 2),
+        "p90_percent": round(float(np.quantile(off, 0.9)), 2),
+        "within_10_percent": round(100 * float((off <= 10).mean()), 1),
+        "within_20_percent": round(100 * float((off <= 20).mean()), 1),
+        "coverage_percent": round(100 * coverage(residuals, log, families % 5), 1),
+        "count": len(times),
+    }
+    notes = [
+        "single layers are parts of whole networks here, with a wider interval; large batches, so launches hardly show",
+        f"datasheet: {facts.source}"[:2000],
+    ]
+    model = GpuModel(facts=facts, dtype=dtype, layers=None, rates=rates, network=conformal(residuals, log), fitted=True)
+    return calibrate.document(name, "calibrated", source, model, error, notes, training=training)
+
+
+def write(document: dict[str, Any], folder: Path) -> Path:
+    """Writes a profile under its name."""
+    path = folder / f"{document['name']}.json"
+    write_json(path, document)
+    return path
