@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -71,7 +72,8 @@ def predicted_memory(
     from advisor.devices.subject import real_inputs
 
     with_memory = weighted(network) if any(p.is_meta for p in module.parameters()) else module
-    return predict_memory(with_memory, real_inputs(network, "cpu"), real=True, **options)
+    found = predict_memory(with_memory, real_inputs(network, "cpu"), real=True, **options)
+    return replace(found, notes=(*found.notes, "its numbers decide its way: followed on random ones"))
 
 
 def _lines(predicted: MemoryPrediction, receipt: MemoryReceipt | None) -> list[str]:

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 import torch
 
+import advisor
 from advisor.commands.network import open_network
 from advisor.devices.memory import memory_document, verify_memory
 from advisor.devices.memory.resident import forget_peak, resident, settle
 from advisor.errors import ProfileError
 from advisor.network import Network
+
+from .networks import Chooses
 
 ANSWER = {
     "measured_peak_bytes": 5_000_000,
@@ -92,6 +95,13 @@ def test_document_says_both(digits: Network, monkeypatch: pytest.MonkeyPatch) ->
     alone, short = memory_document(digits)
     assert "measured_peak_bytes" not in alone
     assert "measured" not in short[0]
+
+
+def test_what_needs_numbers_is_followed_on_random_ones() -> None:
+    network = advisor.analyze(Chooses(), torch.ones(2, 8), name="chooses")
+    document, lines = memory_document(network)
+    assert document["inputs_bytes"] == 64
+    assert lines[-1] == "note: its numbers decide its way: followed on random ones"
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
