@@ -39,7 +39,9 @@ def test_order_runs_from_0_to_1(tmp_path: Path) -> None:
 
 def test_batches_of_one_shape_are_one_shape(tmp_path: Path) -> None:
     other = GOOD.replace("conv2d,8", "conv2d,16")
-    table, _ = read_table(write(tmp_path, HEADER, GOOD, other, "linear,1,8,8,,,,,,,float32,1", "linear,9,8,8,,,,,,,float32,1"))
+    table, _ = read_table(
+        write(tmp_path, HEADER, GOOD, other, "linear,1,8,8,,,,,,,float32,1", "linear,9,8,8,,,,,,,float32,1")
+    )
     keys = table.shapes.identities()
     assert keys[0] == keys[1]
     assert keys[2] == keys[3]
