@@ -1,116 +1,84 @@
-"""Predicted beside measured: networks profiled within a time, planned, and timed with their plans in one run.
+"""Predicted beside measured, whole networks that the device profile never saw: dense, and under a plan.
 
-    python benchmarks/latency.py --seconds 60
-    python benchmarks/latency.py --models torchvision:vgg16 --patterns group --budget 50% --threads 2
+    advisor profile --suite --out here.json
+    python benchmarks/latency.py --profile here.json
+    python benchmarks/latency.py --profile here.json --networks torchvision:vgg16,timm:convnext_atto --batches 1
 
-Run it on a quiet machine: the ratios are what to read. A line per network and plan; `inside` says whether the measured
-time lies in the predicted interval.
+Each network is timed as deployed, dense and planned in turn in one run, beside what the profile says of it. "At this
+pace": the profile's reference layer runs in the same rounds, and where it is slower than it was in the quiet part of
+the profile's session, so is the prediction: other work on the machine is no error of the profile. Beside that the sum
+of the network's leaves timed alone in warm caches, and one factor on its MACs (fitted on all rows of the run, so in
+sample). --out keeps the rows as JSON lines, and a later run goes on from them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from tabulate import tabulate
+from latencies.networks import HELD_OUT
+from latencies.rows import row_of
+from latencies.summary import summary, table_of
 
-import advisor
-from advisor.commands.network import open_network
-from advisor.devices.verify import predict_latency, verify_latency
+from advisor.devices.profile import load_profile
 from advisor.errors import AdvisorError
-
-MODELS = "torchvision:resnet18,torchvision:mobilenet_v2,zoo:digits_cnn"
-HEADERS = [
-    "network",
-    "plan",
-    "predicted ms",
-    "low",
-    "high",
-    "measured ms",
-    "pred/meas",
-    "inside",
-    "ratio predicted",
-    "ratio measured",
-    "low",
-    "high",
-]
-
-
-def rows_of(model: str, arguments: argparse.Namespace) -> list[list[str]]:
-    """Profiles one network, plans it per pattern, and times dense and plan; one row each."""
-    network = open_network(model, None, device="cpu")
-    sets: list[tuple[str, ...]] = [tuple(item.split("+")) for item in arguments.patterns.split(",")]
-    every = tuple(dict.fromkeys(name for names in sets for name in names))
-    out = arguments.out / f"{model.rpartition(':')[2]}.json" if arguments.out else None
-    profile = advisor.measure(
-        network,
-        threads=arguments.threads,
-        batch=arguments.batch,
-        budget_seconds=arguments.seconds,
-        patterns=every,
-        out=out,
-    )
-    error = profile.error or {}
-    print(
-        f"{model}: {len(profile.measurements)} measured, {len(profile.unmeasured)} not; median error left out "
-        f"{error.get('median_percent', '?')} %, of options {error.get('option_median_percent', '?')} %",
-        file=sys.stderr,
-    )
-    plans: list[tuple[str, advisor.Plan | None]] = [("dense", None)]
-    for names in sets:
-        label = "+".join(names)
-        try:
-            made = advisor.plan(network, profile=profile, budgets={"latency": arguments.budget}, patterns=list(names))
-        except AdvisorError as reason:
-            print(f"{model}, {label}: {reason}", file=sys.stderr)
-            continue
-        plans.append((label, made))
-    dense = predict_latency(network, profile)
-    rows = []
-    for label, plan in plans:
-        predicted = predict_latency(network, profile, plan)
-        receipt = verify_latency(network, profile, plan, seconds=arguments.verify_seconds)
-        inside = predicted.low_ms <= receipt.measured_ms <= predicted.high_ms
-        numbers = [predicted.latency_ms, predicted.low_ms, predicted.high_ms, receipt.measured_ms]
-        ratios = [receipt.ratio, receipt.ratio_low or 1.0, receipt.ratio_high or 1.0]
-        rows.append(
-            [
-                model,
-                label,
-                *(f"{x:.3f}" for x in numbers),
-                f"{predicted.latency_ms / receipt.measured_ms:.3f}",
-                "yes" if inside else "no",
-                f"{predicted.latency_ms / dense.latency_ms:.3f}",
-                *(f"{x:.3f}" for x in ratios),
-            ]
-        )
-    return rows
 
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=MODELS, help="separated by commas")
-    parser.add_argument("--seconds", type=float, default=60.0, help="to profile each network")
-    parser.add_argument("--verify-seconds", type=float, default=10.0, help="to time each plan")
-    parser.add_argument("--patterns", default="group,width,group+width", help="a plan for each, separated by commas")
-    parser.add_argument("--budget", default="60%", help="latency of the plans")
+    parser.add_argument("--profile", required=True, help="a device profile of this machine")
+    parser.add_argument("--networks", default=",".join(HELD_OUT), help="separated by commas")
+    parser.add_argument("--batches", default="1,8", help="separated by commas")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=None, help="a folder that keeps the profiles")
-    parser.add_argument("--batch", type=int, default=None)
+    parser.add_argument("--plan", default="macs=40%", help="budget of the planned networks; empty: dense alone")
+    parser.add_argument("--training", action="store_true", help="training steps: forward, backward, optimiser; dense")
+    parser.add_argument("--seconds", type=float, default=4.0, help="to time one network at one batch size")
+    parser.add_argument("--no-isolated", action="store_true", help="leave the leaves timed alone out")
+    parser.add_argument("--out", type=Path, help="JSON lines, one for each row; what it holds is not timed again")
     arguments = parser.parse_args(words)
-    rows: list[list[str]] = []
     began = time.perf_counter()
-    for model in arguments.models.split(","):
-        try:
-            rows += rows_of(model, arguments)
-        except AdvisorError as error:
-            print(f"{model}: {error}", file=sys.stderr)
-    print(tabulate(rows, headers=HEADERS, disable_numparse=True, colalign=("left", "left", *["right"] * 10)))
-    print(f"{time.perf_counter() - began:.0f} s; {arguments.threads} thread(s), latency budget {arguments.budget}")
-    return 0 if rows else 2
+    profile = load_profile(arguments.profile)
+    rows = [json.loads(line) for line in arguments.out.read_text().splitlines()] if _exists(arguments.out) else []
+    held = {(row["network"], row["batch"]) for row in rows}
+    for batch in map(int, arguments.batches.split(",")):
+        for name in arguments.networks.split(","):
+            if (name, batch) in held:
+                continue
+            try:
+                found = row_of(name, batch, profile, arguments)
+            except AdvisorError as error:
+                print(f"{name}, batch {batch}: {error}", file=sys.stderr)
+                continue
+            for row in found:
+                _say(row)
+                rows.append(row)
+                if arguments.out is not None:
+                    with arguments.out.open("a") as stream:
+                        stream.write(json.dumps(row) + "\n")
+    if not rows:
+        return 2
+    print(table_of(rows))
+    print(summary(rows))
+    print(f"{time.perf_counter() - began:.0f} s; {arguments.threads} thread(s)")
+    return 0
+
+
+def _exists(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
+def _say(row: dict[str, Any]) -> None:
+    off = row["predicted_ms"] * row["pace"] / row["measured_ms"] - 1
+    print(
+        f"{row['network']} x{row['batch']} {row['kind']}: predicted {row['predicted_ms']:.2f} ms, "
+        f"measured {row['measured_ms']:.2f} ms at a pace of {row['pace']:.2f}: {off:+.1%}",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -72,7 +72,27 @@ def drifts(records: Sequence[Mapping[str, Any]]) -> list[Drift]:
 
 def _kind(record: Mapping[str, Any]) -> str:
     kind = str(record["key"]).partition(":")[0]
-    return kind if kind in ("whole", "pass") else "alone"
+    return kind if kind in ("whole", "pass", "piece") else "alone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a machine was in the quiet part of a session: the reference layer's time, and by which power of it
+    whole networks slow down.
+    """
+
+    reference_ms: float
+    slope: float
+
+    def slower(self, reference_ms: float) -> float:
+        """By which factor networks take longer while the reference takes `reference_ms`."""
+        return float((reference_ms / self.reference_ms) ** self.slope)
+
+
+def pace_of(records: Sequence[Mapping[str, Any]]) -> Pace:
+    """The pace that `drifts` scales these records to; all of one kind."""
+    seen = [float(record["reference_ms"]) for record in records]
+    return Pace(reference_ms=float(np.quantile(seen, _QUIET)), slope=_slopes(records)[_kind(records[0])])
 
 
 def _slopes(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -49,7 +49,9 @@ def time_in_turn(
     threads: int | None = None,
     device: str | None = None,
     training: bool = False,
+    optimizer: bool = False,
     seconds: float = 10.0,
+    beside: Mapping[str, Callable[[], object]] | None = None,
 ) -> InTurn:
     """Times a network under every plan (label → plan; dense for None), so that whatever drifts meets all alike.
 
@@ -60,6 +62,8 @@ def time_in_turn(
         profile: gives device, threads and batch size where they are not given.
         threads: CPU threads; put back afterwards.
         device: "cpu" or "cuda[:i]".
+        optimizer: training with a step of the optimiser (see `subject.training_call`).
+        beside: other work to time in the same rounds, each run once more off the clock before (a reference layer).
         seconds: about how long to go on; fewer where all medians are known to ± 1 % before, never below six rounds.
 
     Raises:
@@ -73,8 +77,15 @@ def time_in_turn(
     network = with_batch(network, made.batch if made else None)
     with cpu_threads(threads or (made.threads if made else None)) as in_force:
         clock = clock_for(device)
-        calls, applied = _calls(network, plans, device, training=training)
-        samples = time_interleaved(calls, clock=clock, max_seconds=seconds, min_repeats=6, spread=0.01)
+        calls, applied = _calls(network, plans, device, training=training, optimizer=optimizer)
+        samples = time_interleaved(
+            {**calls, **(beside or {})},
+            clock=clock,
+            max_seconds=seconds,
+            min_repeats=6,
+            spread=0.01,
+            primed=tuple(beside or ()),
+        )
     settings = Settings(
         device=device_type(device),
         batch=batch_of(network),
@@ -87,7 +98,7 @@ def time_in_turn(
 
 
 def _calls(
-    network: Network, plans: Mapping[str, Plan | None], device: str, *, training: bool
+    network: Network, plans: Mapping[str, Plan | None], device: str, *, training: bool, optimizer: bool
 ) -> tuple[dict[str, Callable[[], object]], dict[str, Applied]]:
     """Label → one run, which each has done once; and what applying had to say."""
     from advisor.plans.apply import apply_plan
@@ -101,6 +112,9 @@ def _calls(
         else:
             applied[label] = apply_plan(plan, module, for_inference=not training, example_inputs=inputs)
             subject = applied[label].module
-        calls[label] = training_call(subject.train(), inputs) if training else forward_call(subject.eval(), inputs)
+        if training:
+            calls[label] = training_call(subject.train(), inputs, optimizer=optimizer)
+        else:
+            calls[label] = forward_call(subject.eval(), inputs)
         try_once(calls[label], network, f"as {label!r} on its example input")
     return calls, applied

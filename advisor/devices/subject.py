@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_map_only
 
+from advisor.devices.settings import ANY_BATCH
 from advisor.errors import AdvisorError, ProfileError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def with_batch(network: Network, batch: int | None) -> Network:
     from advisor.trace import analyze
 
     before = batch_of(network)
-    if batch is None or batch == before:
+    if batch in (None, ANY_BATCH, before):
         return network
     if batch < 1:
         raise ProfileError(f"batch={batch}; expected 1 or more")

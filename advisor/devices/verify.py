@@ -92,7 +92,14 @@ def verify_latency(
         plan_options(with_batch(network, made.batch if made else None), plan)
     plans = {"dense": None} if plan is None else {"dense": None, "plan": plan}
     taken = time_in_turn(
-        network, plans, profile=profile, threads=threads, device=device, training=training, seconds=seconds
+        network,
+        plans,
+        profile=profile,
+        threads=threads,
+        device=device,
+        training=training,
+        optimizer=training and profile is not None and bool(profile.tables),  # a device profile knows the whole step
+        seconds=seconds,
     )
     dense = taken.samples["dense"]
     planned = taken.samples.get("plan", dense)

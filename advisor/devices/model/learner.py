@@ -6,7 +6,7 @@ import numpy as np
 
 _RIDGE = 1.0  # on standardised columns
 _FEWEST_FOR_TREES = 60
-_ROUNDS, _RATE, _LEAF = 250, 0.07, 10
+_ROUNDS, _RATE, _LEAF = 160, 0.1, 10
 
 
 class Learner:
@@ -18,16 +18,14 @@ class Learner:
         rows: (S, F).
         targets: (S,) integers, which operator a row is: -1 for one that nobody measured.
         log_ms: (S,).
-        weights: (S,) or None.
         known: how many operators there are.
     """
 
     def __init__(self, rows: np.ndarray, targets: np.ndarray, log_ms: np.ndarray, *, known: int) -> None:
         self._known = known
         x = self._with_targets(rows, targets)
-        self._mean, spread = x.mean(axis=0), x.std(axis=0)
-        self._used = spread > 1e-9
-        self._scale = np.where(self._used, spread, 1.0)
+        self._used = np.flatnonzero(x.std(axis=0) > 1e-9)  # the others say nothing here
+        self._mean, self._scale = x[:, self._used].mean(axis=0), x[:, self._used].std(axis=0)
         z = self._design(x)
         penalty = np.full(z.shape[1], _RIDGE)
         penalty[0] = 1e-6
@@ -40,13 +38,13 @@ class Learner:
             trees = HistGradientBoostingRegressor(
                 max_iter=_ROUNDS, learning_rate=_RATE, min_samples_leaf=_LEAF, l2_regularization=1.0, random_state=0
             )
-            self._trees = trees.fit(x, log_ms - z @ self._weights)
+            self._trees = trees.fit(x[:, self._used], log_ms - z @ self._weights)
 
     def __call__(self, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(S,) log milliseconds."""
         x = self._with_targets(rows, targets)
         found: np.ndarray = self._design(x) @ self._weights
-        return found if self._trees is None else found + self._trees.predict(x)
+        return found if self._trees is None else found + self._trees.predict(x[:, self._used])
 
     def outside(self, rows: np.ndarray) -> np.ndarray:
         """(S,) whether a row lies beyond what was measured, by more than a twentieth of the range in any column."""
@@ -61,5 +59,5 @@ class Learner:
         return np.hstack([rows, marks])
 
     def _design(self, x: np.ndarray) -> np.ndarray:
-        z = np.where(self._used, (x - self._mean) / self._scale, 0.0)
+        z = (x[:, self._used] - self._mean) / self._scale
         return np.hstack([np.ones((len(z), 1)), z])

@@ -134,7 +134,7 @@ def _spend(
 ) -> None:
     """Measures piece after piece under every setting until the time is spent, but for what the journal holds."""
     held = {record["key"] for record in journal.records}
-    references = _reference(), _reference(training=True)
+    references = reference_call(), reference_call(training=True)
     mark, shown = began, 0
     with bar:
         for number in range(_PIECES):
@@ -204,7 +204,7 @@ def _prepared(drawn: Piece, variant: str, training: bool) -> nn.Module | None:
     return drawn.module if training else fuse(drawn.module, (drawn.input,))
 
 
-def _reference(*, training: bool = False) -> Callable[[], object]:
+def reference_call(*, training: bool = False) -> Callable[[], object]:
     """The layer that drift is measured on: about a millisecond on one core."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

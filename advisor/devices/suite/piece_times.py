@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from advisor.devices.clocks import Clock
+from advisor.devices.drift import together
 from advisor.devices.inplace.stopwatch import described, timed
 from advisor.devices.steps.record import Recording
+from advisor.devices.timing import Sample, summarize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class Timed:
         steps_ms, steps_low_ms, steps_high_ms: (S,) of each step, the stopwatch's own reading for nothing taken out; the
             ends are the quartiles of the rounds.
         whole_ms: the same without a stopwatch; `whole_low_ms`..`whole_high_ms` its quartiles.
-        reference_ms: the reference layer's, taken in the same rounds.
+        reference: the reference layer's, taken in the same rounds.
     """
 
     recording: Recording
@@ -35,7 +37,8 @@ class Timed:
     whole_ms: float
     whole_low_ms: float
     whole_high_ms: float
-    reference_ms: float
+    reference: Sample
+    together: list[float]  # see `drift.together`: how the whole slows down with the reference
     rounds: int
     waited: float
 
@@ -45,7 +48,7 @@ def time_in_place(
     module: torch.nn.Module,
     *,
     clock: Clock,
-    reference: Callable[[], object] | None,
+    reference: Callable[[], object],
     empty_ns: float,
     seconds: float = 0.5,
     one_thread: bool,
@@ -75,9 +78,8 @@ def time_in_place(
         steps.append(watch.times_ns)
 
     def beside() -> None:
-        if reference is not None:
-            reference()
-            references.append(clock(reference))
+        reference()  # once more off the clock: what it finds in the caches must not depend on the piece
+        references.append(clock(reference))
 
     collecting = gc.isenabled()
     gc.disable()
@@ -102,7 +104,8 @@ def time_in_place(
         whole_ms=median(wholes),
         whole_low_ms=float(np.quantile(wholes, 0.25)),
         whole_high_ms=float(np.quantile(wholes, 0.75)),
-        reference_ms=median(references) if references else 0.0,
+        reference=summarize(references),
+        together=together(summarize(references), summarize(wholes)),
         rounds=rounds,
         waited=waited / total,
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advisor.devices.drift import drifts, is_noisy, pace_of
 from advisor.devices.model.sums import Counts, between, fit_coefficients, fit_spread
 from advisor.devices.steps.document import step_document, step_from
 from advisor.devices.suite.table import PieceTimes, Table, step_times
@@ -29,7 +29,9 @@ def record_of(timed: Timed) -> dict[str, Any]:
         "steps": [step_document(step) for step in timed.recording.steps],
         "ms": [float(f"{ms:.5g}") for ms in timed.steps_ms],
         "whole_ms": timed.whole_ms,
-        "reference_ms": timed.reference_ms,
+        "reference_ms": timed.reference.median_ms,
+        "reference_spread": timed.reference.spread,
+        "together": timed.together,
         "module_calls": timed.recording.module_calls,
         "waited": timed.waited,
     }
@@ -62,7 +64,7 @@ def piece_problem(record: dict[str, Any]) -> str:
 def tables_of(records: Sequence[dict[str, Any]]) -> tuple[Table, ...]:
     """One table for each number of threads and kind of run, the least threads at inference first.
 
-    Drift is divided out as in a profile: by how far the reference layer was from its median over the table.
+    Drift is divided out as in a profile of one network: times become those of the quiet part of the session.
     """
     groups: dict[tuple[bool, int], list[dict[str, Any]]] = defaultdict(list)
     for record in records:
@@ -79,8 +81,9 @@ def tables_of(records: Sequence[dict[str, Any]]) -> tuple[Table, ...]:
 def _table(records: list[dict[str, Any]], *, threads: int, training: bool) -> Table:
     from advisor.devices.model.step_model import StepModel
 
-    usual = median(float(record["reference_ms"]) for record in records)
-    pieces = tuple(_piece(record, usual / float(record["reference_ms"])) for record in records)
+    found = drifts(records)
+    pieces = tuple(_piece(record, drift.scale) for record, drift in zip(records, found, strict=True))
+    noisy = sum(is_noisy(record, drift) for record, drift in zip(records, found, strict=True))
     model = StepModel(step_times(pieces))
     predicted, measured, _ = model.left_out()
     known = np.isfinite(predicted)
@@ -115,9 +118,11 @@ def _table(records: list[dict[str, Any]], *, threads: int, training: bool) -> Ta
         pieces=pieces,
         between=between(coefficients, spread),
         intervals=intervals,
+        pace=pace_of(records),
         error={
             "pieces": len(pieces),
             "steps": int(known.sum()),
+            "noisy_pieces": noisy,
             "whole_median_percent": round(float(np.median(percent)), 2),
             "whole_within_10_percent": round(100 * float((percent <= 10).mean()), 1),
             "layer_median_percent": round(100 * float(np.median(np.abs(np.expm1(error[layers])))), 2),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from advisor.devices.drift import Pace
 from advisor.devices.model.step_model import StepTimes
 from advisor.devices.model.sums import Between, Counts
 from advisor.devices.steps.document import step_document, step_from
@@ -40,6 +41,7 @@ class Table:
     Attributes:
         between: what lies between steps, see `Between`.
         intervals: class of steps → 80 % range of log(measured / predicted) for a single step, left out.
+        pace: how fast the machine was: the times are those of the quiet part of the session.
         error: how far predictions of left-out pieces are off, for people.
     """
 
@@ -48,6 +50,7 @@ class Table:
     pieces: tuple[PieceTimes, ...]
     between: Between
     intervals: Mapping[str, tuple[float, float]]
+    pace: Pace
     error: Mapping[str, float | int] = field(default_factory=dict)
 
     @property
@@ -97,6 +100,7 @@ def table_document(table: Table) -> dict[str, Any]:
         ],
         "between": table.between.to_json(),
         "intervals": {name: list(ends) for name, ends in table.intervals.items()},
+        "pace": asdict(table.pace),
         "error": dict(table.error),
     }
 
@@ -116,6 +120,7 @@ def table_from(document: Mapping[str, Any], where: str) -> Table:
             pieces=pieces,
             between=Between(**document["between"]),
             intervals={str(k): (float(v[0]), float(v[1])) for k, v in document["intervals"].items()},
+            pace=Pace(**document["pace"]),
             error=dict(document["error"]),
         )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

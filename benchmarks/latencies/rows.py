@@ -1,0 +1,114 @@
+"""One network at one batch size: timed, predicted, and what the plain ways say of it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import advisor
+from advisor.commands.network import open_network
+from advisor.devices.compose import predict_latency
+from advisor.devices.in_turn import time_in_turn
+from advisor.devices.settings import cpu_threads
+from advisor.devices.subject import forward_call, inference_ready, real_inputs, real_module, with_batch
+from advisor.devices.suite.measure import reference_call
+from advisor.devices.timing import clock_for, time_interleaved
+
+if TYPE_CHECKING:
+    from advisor.devices.profile import Profile
+    from advisor.network import Network
+
+LEAF_ROUNDS = 5
+
+
+def row_of(name: str, batch: int, profile: Profile, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of one network: dense, and planned where a plan was asked for.
+
+    Raises:
+        AdvisorError: it cannot be analysed, planned or run.
+    """
+    network = with_batch(open_network(name, None, device="cpu"), batch)
+    at = profile.at(batch=batch, threads=arguments.threads, training=arguments.training)
+    plans: dict[str, advisor.Plan | None] = {"dense": None}
+    if arguments.plan and not arguments.training:
+        key, _, value = arguments.plan.partition("=")
+        # A network whose every layer is too small, or belongs to something else, has none.
+        with contextlib.suppress(advisor.AdvisorError):
+            plans["planned"] = advisor.plan(network, budgets={key: value}, patterns=["group", "channel"])
+    predicted = {kind: predict_latency(network, at, plan, training=arguments.training) for kind, plan in plans.items()}
+    taken = time_in_turn(
+        network,
+        plans,
+        threads=arguments.threads,
+        training=arguments.training,
+        optimizer=arguments.training,
+        seconds=arguments.seconds,
+        beside={"reference": reference_call(training=arguments.training)},
+    )
+    pace = next(
+        t.pace for t in profile.tables if (t.threads, t.training) == (arguments.threads, arguments.training)
+    ).slower(taken.samples["reference"].median_ms)
+    alone = None
+    if not arguments.no_isolated and not arguments.training:
+        alone = isolated_ms(network, arguments.threads)
+    rows = []
+    for kind in plans:
+        said, found = predicted[kind], taken.samples[kind]
+        rows.append(
+            {
+                "network": name,
+                "batch": batch,
+                "kind": kind,
+                "measured_ms": found.median_ms,
+                "measured_low_ms": found.low_ms,
+                "measured_high_ms": found.high_ms,
+                "predicted_ms": said.latency_ms,
+                "low_ms": said.low_ms,
+                "high_ms": said.high_ms,
+                "pace": pace,
+                "origin": said.origin,
+                "macs": network.macs if kind == "dense" else None,
+                "isolated_ms": alone if kind == "dense" else None,
+                "waited": taken.waited,
+            }
+        )
+    return rows
+
+
+def isolated_ms(network: Network, threads: int) -> float:
+    """Σ over the network's leaf modules, each timed alone on its own recorded input, again and again."""
+    module, inputs = real_module(network, "cpu"), real_inputs(network, "cpu")
+    ready = inference_ready(network, module)
+    seen: list[tuple[torch.nn.Module, tuple[Any, ...]]] = []
+    handles = [
+        child.register_forward_pre_hook(
+            lambda leaf, given: seen.append(
+                (leaf, tuple(x.clone() if isinstance(x, torch.Tensor) else x for x in given))
+            )
+        )
+        for child in ready.modules()
+        if not list(child.children())
+    ]
+    try:
+        forward_call(ready, inputs)()
+    finally:
+        for handle in handles:
+            handle.remove()
+    total = 0.0
+    with cpu_threads(threads):
+        clock = clock_for("cpu")
+        for leaf, given in seen:
+            if not all(isinstance(x, torch.Tensor) for x in given):
+                continue
+            call = forward_call(leaf, given)
+            try:
+                found = time_interleaved(
+                    {"leaf": call}, clock=clock, warmup=1, min_repeats=LEAF_ROUNDS, max_seconds=0.0
+                )
+            except (RuntimeError, TypeError):
+                continue  # takes more than its inputs by position
+            total += found["leaf"].median_ms
+    return total
