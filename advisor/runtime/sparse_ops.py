@@ -201,6 +201,8 @@ def _complete(
 
     def forward(ctx: Any, *args: Any) -> Tensor:
         out = function(*args)
+        if out._is_view():  # torch would refuse to write into it later (an activation in place)
+            out = out.data
         setup(ctx, args, out)
         return out
 

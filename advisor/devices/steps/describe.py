@@ -43,7 +43,10 @@ def _named(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> di
 
 
 def _step(target: str, bound: Mapping[str, Any], result: Any, *, in_place: bool) -> Step:
-    # Fused operators return empty tensors in the place of results that nobody asked for.
+    # Fused operators return empty tensors in the place of results that nobody asked for; on fake tensors full ones.
+    mask = bound.get("output_mask")
+    if isinstance(mask, list | tuple) and isinstance(result, list | tuple) and len(mask) == len(result):
+        result = [tensor for tensor, asked in zip(result, mask, strict=True) if asked]
     given, made = list(_tensors(bound.values())), [tensor for tensor in _tensors((result,)) if tensor.numel()]
     held = {_memory(tensor) for tensor in given}
     view = target == "lift_fresh" or (

@@ -39,6 +39,17 @@ def is_work(func: Any) -> bool:
     return func.namespace not in ("prim", "profiler")
 
 
+def _in_real_order(func: Any, result: Any) -> Any:
+    """What `func` gave on fake tensors, in the order of axes that the CPU's kernel gives.
+
+    Fake tensors let the gradient of a layer norm follow its input's strides; the kernel writes it contiguously, and
+    what comes next is then a view where it would be a copy.
+    """
+    if func is not torch.ops.aten.native_layer_norm_backward.default or result[0] is None or result[0].is_contiguous():
+        return result
+    return (torch.empty(result[0].shape, dtype=result[0].dtype, device=result[0].device), *result[1:])
+
+
 class Paths:
     """Follows which module runs, by global hooks; use as a context manager."""
 
@@ -81,7 +92,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._paths, self._inside = paths, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = _in_real_order(func, func(*args, **(kwargs or {})))
         if not self._inside and is_work(func):
             self._note(describe(func, args, kwargs or {}, result))
         return result
