@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from advisor.errors import AdvisorError, KernelError
 
 if TYPE_CHECKING:
+    from advisor.devices.clocks import Clock
     from advisor.devices.profile import Profile
     from advisor.devices.timing import Sample
     from advisor.runtime.execution import Execution
@@ -21,37 +23,47 @@ _BLIND_PERCENT = 25.0  # how far a layer alone is from one in place where the pr
 Timer = Callable[[Mapping[str, "Execution"], float], "Mapping[str, Sample | str]"]
 
 
-def timer_alone(device: str, *, training: bool, dtype: str) -> Timer:
+def timer_alone(device: str, *, training: bool, dtype: str, clock: Clock | None = None) -> Timer:
     """Times each layer alone, on a normal input, right after a run of itself; all of them in turn.
 
     What does not run has the reason in place of its times.
     """
 
     def timed(work: Mapping[str, Execution], seconds: float) -> dict[str, Sample | str]:
-        from advisor.devices.timing import clock_for, time_interleaved
-
-        calls: dict[str, Callable[[], object]] = {}
-        taken: dict[str, Sample | str] = {}
-        for key, execution in work.items():
-            try:
-                calls[key] = _call(execution, device, training=training, dtype=dtype)
-                calls[key]()
-            except (RuntimeError, AdvisorError) as error:
-                calls.pop(key, None)
-                taken[key] = " ".join(str(error).split())[:200] or type(error).__name__
-        if calls:
-            taken |= time_interleaved(
-                calls,
-                clock=clock_for(device),
-                warmup=WARMUP,
-                min_repeats=LEAST,
-                max_seconds=seconds,
-                spread=0.01,
-                primed=tuple(calls),
-            )
-        return taken
+        builders = {
+            key: partial(_call, execution, device, training=training, dtype=dtype) for key, execution in work.items()
+        }
+        return timed_calls(builders, device, seconds, clock)
 
     return timed
+
+
+def timed_calls(
+    builders: Mapping[str, Callable[[], Callable[[], object]]], device: str, seconds: float, clock: Clock | None = None
+) -> dict[str, Sample | str]:
+    """Builds work and times it in turn, each right after a run of itself; the reason where it does not run."""
+    from advisor.devices.timing import clock_for, time_interleaved
+
+    calls: dict[str, Callable[[], object]] = {}
+    taken: dict[str, Sample | str] = {}
+    for key, build in builders.items():
+        try:
+            calls[key] = build()
+            calls[key]()
+        except (RuntimeError, AdvisorError) as error:
+            calls.pop(key, None)
+            taken[key] = " ".join(str(error).split())[:200] or type(error).__name__
+    if calls:
+        taken |= time_interleaved(
+            calls,
+            clock=clock or clock_for(device),
+            warmup=WARMUP,
+            min_repeats=LEAST,
+            max_seconds=seconds,
+            spread=0.01,
+            primed=tuple(calls),
+        )
+    return taken
 
 
 def _call(execution: Execution, device: str, *, training: bool, dtype: str) -> Callable[[], object]:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
-from advisor.devices.alone import ROUNDS, Timer, in_place_factor, timer_alone
+from advisor.devices.alone import ROUNDS, Timer, in_place_factor, timed_calls, timer_alone
+from advisor.devices.clocks import clock_for, waited_share
 from advisor.devices.references import Role, references
 from advisor.devices.settings import check_device, cpu_threads, device_type
 from advisor.errors import ProfileError
 
 if TYPE_CHECKING:
+    from advisor.devices.clocks import Clock
     from advisor.devices.profile import Measurement, Profile
     from advisor.devices.timing import Sample
 
 Verdict = Literal["fits", "scaled", "does not fit"]
 # What a network's latency is promised to be known to; a layer off by less is no reason to measure anew.
 TOLERANCE = 0.10
+_BUSY = 0.2  # of the time: caches and memory are shared as well, and no clock takes that out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +62,17 @@ class Fit:
     differences: tuple[str, ...]
     settings: str
     seconds: float
+    waited: float = 0.0  # share of the time that other processes had the core; it is taken out of the times
 
     @property
     def advice(self) -> str:
         """One line: the verdict and what to do."""
+        if self.verdict != "fits" and self.waited > _BUSY:
+            return f"{self._found}; but others had the core for {self.waited:.0%} of the time: check on a quiet machine"
+        return self._found
+
+    @property
+    def _found(self) -> str:
         if self.verdict == "fits":
             found = f"the profile fits: its layers take {_percent(self.scale)} what it says"
             return found + ("; look at the differences all the same" if self.differences else "")
@@ -90,6 +101,7 @@ class Fit:
             "differences": list(self.differences),
             "settings": self.settings,
             "seconds": self.seconds,
+            "waited": self.waited,
         }
 
 
@@ -97,7 +109,8 @@ def check_fit(profile: Profile, *, device: str | None = None, seconds: float = 1
     """Times three dense reference layers of the profile, and a sparse one where it has some, and compares.
 
     The layers run in turn, each right after a run of itself, under the profile's number of threads. Where the profile
-    timed layers in place, their times alone are multiplied by its own factors between the two.
+    timed layers in place, their times alone are multiplied by its own factors between the two. Of a device profile
+    (`advisor profile --suite`) whole pieces of the suite run instead.
 
     Args:
         device: "cuda:1" where it is not the first one; the profile's kind of device otherwise.
@@ -112,7 +125,7 @@ def check_fit(profile: Profile, *, device: str | None = None, seconds: float = 1
     import time
 
     made = profile.settings
-    if made is None or not profile.measurements:
+    if made is None or not (profile.measurements or profile.tables):
         raise ProfileError(
             f"profile {profile.name!r} ({profile.origin}) holds no measured layers, so there is nothing to time again; "
             "make one with: advisor profile MODEL --out FILE"
@@ -122,15 +135,19 @@ def check_fit(profile: Profile, *, device: str | None = None, seconds: float = 1
     profile.check(device=device)
     place = check_device(device or made.device)
     began = time.perf_counter()
-    chosen = references(profile, most_ms=1e3 * seconds / (8 * ROUNDS))
-    work = {found.execution.key: found.execution for found in chosen.values()}
+    most_ms = 1e3 * seconds / (8 * ROUNDS)
     with cpu_threads(made.threads):
-        timer = timer or timer_alone(place, training=made.training, dtype=made.dtype)
-        taken = timer(work, seconds)
-    layers = []
-    for role, known in chosen.items():
-        factor, doubt = in_place_factor(profile, known.execution)
-        layers.append(_compared(role, known, taken[known.execution.key], factor, doubt))
+        clock = clock_for(place)
+        if profile.tables:
+            layers = _pieces(profile, place, most_ms, seconds, clock)
+        else:
+            chosen = references(profile, most_ms=most_ms)
+            timer = timer or timer_alone(place, training=made.training, dtype=made.dtype, clock=clock)
+            taken = timer({found.execution.key: found.execution for found in chosen.values()}, seconds)
+            layers = [
+                _compared(role, known, taken[known.execution.key], *in_place_factor(profile, known.execution))
+                for role, known in chosen.items()
+            ]
     verdict, scale = judge(tuple(layers))
     return Fit(
         profile=profile.name,
@@ -140,7 +157,21 @@ def check_fit(profile: Profile, *, device: str | None = None, seconds: float = 1
         differences=(*profile.warnings(), *_thread_differences(made.threads, made.device)),
         settings=made.text,
         seconds=time.perf_counter() - began,
+        waited=waited_share(clock),
     )
+
+
+def _pieces(profile: Profile, place: str, most_ms: float, seconds: float, clock: Clock) -> list[LayerFit]:
+    """A device profile holds whole pieces of networks: some of them again, in place as they were."""
+    from advisor.devices.fit_pieces import PIECE_DOUBT, build, piece_key, piece_references
+
+    chosen, training = piece_references(profile, most_ms=most_ms)
+    builders = {piece_key(found): partial(build, found, training=training) for found in chosen.values()}
+    taken = timed_calls(builders, place, seconds, clock)
+    return [
+        _fit(role, piece_key(found), (found.whole_ms,) * 3, taken[piece_key(found)], 1.0, PIECE_DOUBT)
+        for role, found in chosen.items()
+    ]
 
 
 def judge(layers: tuple[LayerFit, ...]) -> tuple[Verdict, float | None]:
@@ -167,7 +198,14 @@ def _agrees(layer: LayerFit, expected: float) -> bool:
 
 
 def _compared(role: Role, known: Measurement, now: Sample | str, factor: float, doubt: float) -> LayerFit:
-    key, before = known.execution.key, known.median_ms
+    times = known.low_ms, known.median_ms, known.high_ms
+    return _fit(role, known.execution.key, times, now, factor, doubt)
+
+
+def _fit(
+    role: Role, key: str, known: tuple[float, float, float], now: Sample | str, factor: float, doubt: float
+) -> LayerFit:
+    least, before, most = known
     if isinstance(now, str):
         return LayerFit(
             key=key, role=role, profile_ms=before, now_ms=None, ratio=None, low=None, high=None, problem=now
@@ -175,8 +213,8 @@ def _compared(role: Role, known: Measurement, now: Sample | str, factor: float, 
     # The errors of the two medians and of the factor are independent: their logs add in quadrature.
     ratio = now.median_ms * factor / before
     slack = 1.96 * doubt
-    down = math.hypot(math.log(now.median_ms / now.low_ms), math.log(known.high_ms / before), slack)
-    up = math.hypot(math.log(now.high_ms / now.median_ms), math.log(before / known.low_ms), slack)
+    down = math.hypot(math.log(now.median_ms / now.low_ms), math.log(most / before), slack)
+    up = math.hypot(math.log(now.high_ms / now.median_ms), math.log(before / least), slack)
     return LayerFit(
         key=key,
         role=role,

@@ -2,13 +2,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from advisor.cli import run
 from advisor.devices.fit import Fit, LayerFit, check_fit, judge
+from advisor.devices.fit_pieces import build, piece_references
+from advisor.devices.model.sums import Counts
 from advisor.devices.profile import Profile, load_profile
 from advisor.devices.references import references
+from advisor.devices.steps.step import Step
+from advisor.devices.suite.table import PieceTimes
 from advisor.devices.timing import Sample, summarize
 from advisor.errors import DeviceError, ProfileError
 from advisor.network import Network
@@ -139,6 +145,51 @@ def test_real_layers_run_in_place_of_a_timer(digits: Network) -> None:
     assert isinstance(fit, Fit)
     assert all(layer.now_ms is not None and layer.now_ms > 0 for layer in fit.layers)
     assert check_fit(replace(made, settings=replace(SETTINGS, training=True)), seconds=0.2).scale is not None
+
+
+def test_a_device_profile_runs_pieces_of_its_suite_again(profile: Profile) -> None:
+    step = Step(
+        target="conv2d",
+        family="layer",
+        inputs=((1, 8, 4, 4),),
+        layouts="c",
+        outputs=((1, 8, 4, 4),),
+        parameters=(),
+        dtype="float32",
+        read_bytes=512,
+        written_bytes=512,
+        macs=10_000,
+    )
+    pieces = tuple(
+        PieceTimes(
+            number=number,
+            variant=variant,
+            steps=(replace(step, macs=10_000 * (number + 1)),),
+            ms=np.array([1.0]),
+            whole_ms=0.5 + number / 100,
+            counts=Counts.of_steps((step,), 1),
+        )
+        for number in range(6)
+        for variant in ("dense", "sparse")
+    )
+    table = SimpleNamespace(threads=1, training=False, pieces=pieces)
+    made = replace(profile, measurements={}, networks={}, tables=(table,))  # type: ignore[arg-type]
+    chosen, training = piece_references(made, most_ms=100)
+    assert list(chosen) == ["compute-bound", "memory-bound", "small", "sparse"]
+    assert chosen["compute-bound"].number == 5
+    assert chosen["memory-bound"].number < 3
+    assert not training
+    assert build(chosen["small"], training=False)() is not None
+    other = SimpleNamespace(threads=2, training=False, pieces=pieces)
+    with pytest.raises(ProfileError, match="no pieces of its own settings"):
+        piece_references(replace(made, tables=(other,)), most_ms=100)  # type: ignore[arg-type]
+
+
+def test_a_busy_machine_is_said(profile: Profile) -> None:
+    fit = replace(check_fit(profile, timer=at({"linear": 3.0})), waited=0.5)
+    assert fit.verdict == "does not fit"
+    assert "others had the core for 50% of the time" in fit.advice
+    assert "quiet machine" not in replace(fit, waited=0.0).advice
 
 
 def test_command(digits: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,6 +30,11 @@ def choose(profile: Profile, count: int = 30) -> list[Execution]:
     if count < 1:
         raise ProfileError(f"count={count}; expected 1 or more")
     known = [m for _, m in sorted(profile.measurements.items())]
+    if profile.tables:
+        raise ProfileError(
+            f"profile {profile.name!r} is a device profile, which holds pieces of networks and no layers to time alone; "
+            "make one on the other machine (advisor profile --suite), or carry over a profile of one network"
+        )
     if not known:
         raise ProfileError(
             f"profile {profile.name!r} ({profile.origin}) holds no measured layers, so there is nothing to carry over"

@@ -175,6 +175,8 @@ def test_what_cannot_be_carried_is_refused(profile: Profile) -> None:
         choose(load_profile("energy-45nm"))
     with pytest.raises(ProfileError, match="holds no measured layers"):
         transfer(load_profile("energy-45nm"), {})
+    with pytest.raises(ProfileError, match="is a device profile"):
+        choose(replace(profile, tables=(object(),)))  # type: ignore[arg-type]
     with pytest.raises(ProfileError, match="count=0"):
         choose(profile, 0)
     first = choose(profile, 1)[0]
