@@ -27,6 +27,7 @@ from advisor.commands.network import open_network
 from advisor.devices.active import next_worths
 from advisor.devices.compose import predict_latency
 from advisor.devices.profile import Measurement, Profile
+from advisor.devices.scout import wanted_by_plans
 from advisor.devices.work import Task, in_order, options_of, tasks_of, worths
 from advisor.network import Network
 from advisor.runtime.execution import Execution
@@ -96,7 +97,7 @@ def main(words: Sequence[str] | None = None) -> int:
     full = replace(full, measurements=held)
     before = worths(tasks)
     orders: dict[str, list[Worth]] = {
-        "active": [lambda waiting, known: next_worths(tasks, waiting, known, before)],
+        "active": [active(network, full, tasks, before, patterns)],
         "fixed": [lambda waiting, known: before],
         "random": [random_worth(list(held), seed) for seed in range(arguments.seeds)],
     }
@@ -126,6 +127,20 @@ def used_by_plans(network: Network, full: Profile, patterns: list[str]) -> list[
                 runs = executions(network.layer(layer.name), layer.option, method=layer.method)
                 found.update({e.key: e for e in runs if e.method != "dense"})
     return list(found.values())
+
+
+def active(
+    network: Network, full: Profile, tasks: Sequence[Task], before: Mapping[str, float], patterns: list[str]
+) -> Worth:
+    """As `advisor.devices.lookout` does, with a look at what plans want after every pass."""
+
+    def worth(waiting: set[str], known: Mapping[str, Measurement]) -> Mapping[str, float]:
+        sparse = any(m.execution.method == "direct" for m in known.values())
+        part = replace(full, measurements=dict(known))
+        wanted = wanted_by_plans(network, part, patterns) if sparse else frozenset()
+        return next_worths(tasks, waiting, known, before, wanted)
+
+    return worth
 
 
 def random_worth(keys: list[str], seed: int) -> Worth:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from advisor.runtime.execution import Execution
 
 _FEWEST = 12  # measurements below which a predictor knows too little to choose by
+_WANTED = 10.0  # times the most that anything else is worth
 _HOPEFUL = 0.05  # what a form counts that no plan is likely to want, beside one that plans may
 
 
@@ -27,7 +28,11 @@ class _Guess:
 
 
 def next_worths(
-    tasks: Sequence[Task], waiting: Set[str], known: Mapping[str, Measurement], before: Mapping[str, float]
+    tasks: Sequence[Task],
+    waiting: Set[str],
+    known: Mapping[str, Measurement],
+    before: Mapping[str, float],
+    wanted: Set[str] = frozenset(),
 ) -> dict[str, float]:
     """Key → what measuring it is worth now, for every task of `waiting`.
 
@@ -41,7 +46,16 @@ def next_worths(
 
     Args:
         known: execution key → its time; measured ones alone.
+        wanted: what plans would choose now (see `scout`): it goes before everything else.
     """
+    found = _worths(tasks, waiting, known, before)
+    most = max(found.values(), default=0.0)
+    return {key: value + (_WANTED * most if key in wanted else 0.0) for key, value in found.items()}
+
+
+def _worths(
+    tasks: Sequence[Task], waiting: Set[str], known: Mapping[str, Measurement], before: Mapping[str, float]
+) -> dict[str, float]:
     left = [task for task in tasks if task.execution.key in waiting]
     if len(known) < _FEWEST:
         return {task.execution.key: before.get(task.execution.key, 0.0) for task in left}

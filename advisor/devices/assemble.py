@@ -109,6 +109,14 @@ def assemble(
     )
 
 
+def measured_so_far(network: Network, session: Session, records: list[dict[str, Any]]) -> dict[str, Measurement]:
+    """By Execution.key, what a run has measured until now."""
+    kept = Kept.of(records)
+    dense = session.dense
+    found = dense_times(network, dense, kept.steps, kept.step_repeats) if dense is not None and kept.steps else None
+    return _measurements(kept, found)[0]
+
+
 def _measurements(kept: Kept, found: DenseTimes | None) -> tuple[dict[str, Measurement], Correction]:
     """What was timed in place as it is, and what was timed alone as it would be in place."""
     in_place = {**found.layers, **kept.sparse} if found is not None else {}

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advisor.devices.assemble import assemble
+from advisor.devices.assemble import assemble, measured_so_far
 from advisor.devices.inplace.passes import choices_of
 from advisor.devices.journal import Header, Journal
+from advisor.devices.lookout import Lookout
 from advisor.devices.profile import Profile
 from advisor.devices.progress import Hook, Progress, interruptible
 from advisor.devices.session import Session
@@ -128,9 +129,24 @@ def measure(
             ) as session,
         ):
             bar = Progress(len(tasks) + 2, shown=progress, hook=callback)
-            spend(session, journal, tasks, bar, began=began, deadline=deadline_of(journal, budget_seconds, began))
             name = Path(out).stem if out is not None else network.name
-            profile = assemble(name, network, settings, machine, tasks, journal.records, session)
+
+            def so_far() -> Profile:
+                return assemble(name, network, settings, machine, tasks, journal.records, session)
+
+            lookout = None
+            if budget_seconds is not None and session.passes is not None:  # without a limit all is measured anyway
+                lookout = Lookout(
+                    network,
+                    tasks,
+                    measured=lambda: measured_so_far(network, session, journal.records),
+                    profile=so_far,
+                    patterns=sorted({option.pattern for found in options.values() for option in found}),
+                    include_ends=include_ends,
+                )
+            deadline = deadline_of(journal, budget_seconds, began)
+            spend(session, journal, tasks, bar, began=began, deadline=deadline, lookout=lookout)
+            profile = so_far()
             if out is not None:
                 profile.save(out)
             journal.remove()

@@ -12,6 +12,7 @@ from advisor.errors import KernelError, ProfileError
 if TYPE_CHECKING:
     from advisor.devices.inplace.template import Choice
     from advisor.devices.journal import Journal
+    from advisor.devices.lookout import Lookout
     from advisor.devices.progress import Progress
     from advisor.devices.session import Session
     from advisor.devices.work import Task
@@ -28,7 +29,14 @@ def deadline_of(journal: Journal, budget_seconds: float | None, began: float) ->
 
 
 def spend(
-    session: Session, journal: Journal, tasks: list[Task], bar: Progress, *, began: float, deadline: float | None
+    session: Session,
+    journal: Journal,
+    tasks: list[Task],
+    bar: Progress,
+    *,
+    began: float,
+    deadline: float | None,
+    lookout: Lookout | None = None,
 ) -> None:
     """Measures what the journal lacks until all is done or the time is spent; the dense network in any case.
 
@@ -39,10 +47,11 @@ def spend(
     Args:
         tasks: in the order of what knowing them is worth.
         began: when this run began (`time.perf_counter`), so that its set-up is in the first record's seconds.
+        lookout: says after each pass what is worth measuring next.
         deadline: when to stop; overrun by at most the measurement in hand and the last look at the whole network.
     """
     held = {record["key"] for record in journal.records}
-    todo = Todo(session, tasks, journal.records)
+    todo = Todo(session, tasks, journal.records, lookout)
     mark = began
 
     def record(key: str, found: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from advisor.devices.inplace.template import Choice
 from advisor.devices.work import worths
 
 if TYPE_CHECKING:
+    from advisor.devices.lookout import Lookout
     from advisor.devices.session import Session
     from advisor.devices.work import Task
 
@@ -21,12 +22,22 @@ _BOTH_WAYS = 6  # sparse forms that are timed alone, too, where others can be ti
 class Todo:
     """Keeps account of passes (many layers at once, in place) and of single executions (alone).
 
+    Args:
+        lookout: ranks what waits after each pass; the order that is known beforehand stays without one.
+
     Attributes:
         passes: how many passes there have been.
         done: how many tasks were known when this run began.
     """
 
-    def __init__(self, session: Session, tasks: Sequence[Task], records: Sequence[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        tasks: Sequence[Task],
+        records: Sequence[dict[str, Any]],
+        lookout: Lookout | None = None,
+    ) -> None:
+        self._lookout, self._stale = lookout, True
         self._session, self._tasks = session, list(tasks)
         in_place = session.in_place
         self._by_pass = session.passes.keys() if session.passes is not None else frozenset()
@@ -34,7 +45,7 @@ class Todo:
         self._in_place = in_place
         self._waiting = {t.execution.key for t in self._tasks} - in_place
         self._alone = self._pairs(alone) + alone
-        self._worth = worths(self._tasks)
+        self._worth = self._before = worths(self._tasks)
         self._known: set[str] = set()
         self._lasted: dict[str, list[float]] = {"pass": [], "alone": []}
         self.passes = 0
@@ -85,6 +96,9 @@ class Todo:
 
     def next(self) -> Task | dict[str, Choice] | None:
         """What is worth most in the time that it takes; None where all is done."""
+        if self._lookout is not None and self._stale and self.anything and self.passes_left:
+            self._worth = {**self._before, **self._lookout(self._waiting, self._before)}
+            self._stale = False
         wanted = {key: value for key, value in self._worth.items() if key in self._waiting and key in self._by_pass}
         assigned, total = self._session.passes.next(wanted) if self._session.passes is not None else ({}, 0.0)
         single = self._alone[0] if self._alone else None
@@ -126,6 +140,7 @@ class Todo:
             return 0
         if key.startswith("pass:"):
             self.passes += 1
+            self._stale = True
             self._lasted["pass"].append(seconds)
             if "failed" in record:
                 # One of them does not run here: each is tried alone.
