@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @threads_option
 @click.option("--batch", type=click.IntRange(min=1), help="Batch size; the example input's otherwise.")
 @click.option("--training", is_flag=True, help="Forward and backward instead of inference.")
+@click.option("--memory", is_flag=True, help="Also the peak of memory, with --verify in a fresh process beside it.")
 @click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True), metavar="S")
 @input_option
 @json_option
@@ -34,22 +35,26 @@ def latency(
     threads: int | None,
     batch: int | None,
     training: bool,
+    memory: bool,
     seconds: float,
     input_text: str | None,
 ) -> tuple[dict[str, Any], str]:
     """Predict the latency of MODEL, dense or under a plan, with an interval and its origin.
 
-    A plan's layers are predicted by the methods that it recorded (sparse kernels, gathering, dense). --verify times the
-    real network for about --seconds, the plan and the dense network in turn in one run, by whatever runs here.
+    By a profile of MODEL, or by a device profile (advisor profile --suite), which knows any network, any batch size, the
+    numbers of threads that it was made with, and in training the whole step with its optimiser. A plan's layers are
+    predicted by the methods that it recorded (sparse kernels, gathering, dense). --verify times the real network for
+    about --seconds, the plan and the dense network in turn in one run, by whatever runs here.
 
     \b
     Examples
       advisor latency torchvision:resnet50 --profile r50.json
       advisor latency torchvision:resnet50 --profile r50.json --plan plan.json --verify
+      advisor latency timm:convnext_tiny --profile here.json --batch 8 --threads 2 --memory
     """
     from advisor.commands.network import open_network
     from advisor.devices.profile import load_profile
-    from advisor.devices.subject import with_batch
+    from advisor.devices.subject import batch_of, with_batch
     from advisor.devices.verify import predict_latency, verify_latency
     from advisor.errors import ProfileError
 
@@ -63,6 +68,7 @@ def latency(
 
         plan = load_plan(plan_file)
     network = with_batch(open_network(model, input_text, device="cpu" if verify else "meta"), batch)
+    profile = profile.at(batch=batch_of(network))
     predicted = predict_latency(network, profile, plan, training=training)
     document = predicted.to_json()
     dense = predict_latency(network, profile, training=training) if plan else predicted
@@ -75,7 +81,14 @@ def latency(
         document |= receipt.to_json()
     if plan:
         document["predicted_dense_ms"] = dense.latency_ms
-    return document, _text(predicted, dense if plan else None, receipt)
+    lines: list[str] = []
+    if memory:
+        from advisor.devices.memory import memory_document
+
+        document["memory"], lines = memory_document(
+            network, plan, training=training, verify=verify, device=device or profile.device, threads=threads
+        )
+    return document, "\n".join([_text(predicted, dense if plan else None, receipt), *lines])
 
 
 def _methods(counted: Mapping[str, int]) -> str:
@@ -102,6 +115,9 @@ def _text(predicted: Prediction, dense: Prediction | None, receipt: Receipt | No
         text.append(f"layers run by: {_methods(count_methods({x.name: x.method for x in predicted.layers}))}")
         if receipt:
             text[-1] += f"; measured: {_methods(receipt.methods)}"
+    if predicted.parts:
+        largest = sorted(predicted.parts.items(), key=lambda item: -item[1])
+        text.append("of that: " + ", ".join(f"{family} {ms:.3f}" for family, ms in largest if ms >= 0.0005))
     text.append(f"origin: {predicted.origin}; {predicted.settings}")
     text += [f"note: {note}" for note in predicted.notes]
     text += [f"note: {note}" for note in receipt.notes] if receipt else []
