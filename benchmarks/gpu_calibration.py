@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from advisor.devices.gpu.conformal import conformal
 from advisor.devices.gpu.layer_fit import Fitted, Known
 from advisor.devices.gpu.network_fit import fit_networks
 from advisor.devices.gpu.rates import Rates
@@ -59,11 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     parts = set(given.only or ("layers", "unseen", "networks"))
     sources = layer_sources(given.data)
-    fitted: dict[int, Fitted] = {}
-    if parts & {"layers", "unseen"} or given.write:
-        fitted = _layers(sources, given.data)
-    unseen = _unseen(sources, fitted, given.data) if "unseen" in parts or given.write else {}
-    known = _networks(sources, fitted, given) if "networks" in parts or given.write else {}
+    fitted = _layers(sources, given.data) if parts & {"layers", "unseen"} else {}
+    unseen = _unseen(sources, fitted, given.data) if "unseen" in parts else {}
+    known = _networks(sources, fitted, given) if "networks" in parts else {}
     if given.write:
         _write(sources, fitted, unseen, known, given.data)
     return 0
@@ -131,6 +128,7 @@ def _networks(sources: Sequence[Source], fitted: dict[int, Fitted], given: argpa
         found[word] = (rates, predicted, times, families)
     _show("timm on an RTX 3090, large batches", rows)
     rows = []
+    launches: list[Rates] = []
     own = {(s.device, s.dtype): f.model for i, f in fitted.items() for s in [sources[i]]}
     for (device, dtype, training), nets in networks.torchvision_networks(given.data, given.cache).items():
         if len({n.family for n in nets}) < 3 or base is None:
@@ -146,6 +144,12 @@ def _networks(sources: Sequence[Source], fitted: dict[int, Fitted], given: argpa
             launches=True,
         )
         rows += judged
+        if not training:
+            facts = networks.facts_of(device, given.data)
+            columns = networks.columns_of(nets, facts, dtype, own.get((device, dtype)))
+            launches.append(fit_networks(columns, np.array([n.ms for n in nets]), base=base, launches=True))
+    if launches:
+        found["launches"] = launches
     _show("torchvision, batch 12: bound by launches where the GPU is fast", rows)
     return found
 
@@ -155,43 +159,42 @@ def _write(
 ) -> None:
     from advisor.devices.gpu import calibrate
 
-    rates, predicted, times, _ = known["inference"]
-    network = conformal(np.log(times / predicted), np.log(predicted))
     text = (
-        f"layers of other GPUs: {NEUSIGHT}, {DEEPBENCH}; whole networks of an RTX 3090: {networks.TIMM}, torch 2.4, AMP"
+        f"layers of other GPUs: {NEUSIGHT}, {DEEPBENCH}; whole networks of an RTX 3090: {networks.TIMM}, "
+        f"torch 2.4, AMP; launches: {networks.TORCHVISION}"
     )
-    document = ship.unseen_document(
-        {dtype: model for dtype, (model, _) in unseen.items()},
-        {"float16": rates, "float32": rates},
-        network,
-        {dtype: error for dtype, (_, error) in unseen.items()},
-        text,
-    )
-    write_json(ROOT / "advisor" / "devices" / "gpu" / "unseen.json", document)
+    place = ROOT / "advisor" / "devices" / "gpu" / "unseen.json"
+    write_json(place, ship.unseen_document(place, unseen, known, text))
     calibrate.unseen.cache_clear()
+    general = calibrate.unseen()
     facts = networks.facts_of("NVIDIA RTX 3090", data)
-    for word, (found, guess, taken, families) in known.items():
+    for word in ("inference", "training"):
+        if word not in known:
+            continue
+        found, guess, taken, families = known[word]
         name = f"nvidia-rtx-3090-amp{'-training' if word == 'training' else ''}"
         version = "torch 1.12, CUDA 11.3" if word == "training" else "torch 2.4, CUDA 12.4"
         source = f"{networks.TIMM}: {word}, AMP, NCHW, {version}; {len(taken)} networks"
+        found = ship.with_launches(found, known.get("launches", []))
         made = ship.network_profile(
             name, facts, "float16", found, guess, taken, families, source, training=word == "training"
         )
         print("wrote", ship.write(made, ROOT / "profiles"))
     done: set[str] = set()
     for index in sorted(fitted, key=lambda i: -len(sources[i].rows)):
-        source = sources[index]
-        base = PROFILES.get((source.table, source.device))
-        if base is None or (name := f"{base}-{source.dtype}") in done:
+        mine = sources[index]
+        base = PROFILES.get((mine.table, mine.device))
+        if base is None or (name := f"{base}-{mine.dtype}") in done:
             continue
         done.add(name)
-        item = layers.known(source, data)
-        made = ship.layer_profile(name, source, fitted[index], item.facts, item.table, rates)
+        item = layers.known(mine, data)
+        made = ship.layer_profile(name, mine, fitted[index], item.facts, item.table, general)
         print("wrote", ship.write(made, ROOT / "profiles"))
     for device, dtype in (("NVIDIA H100-SXM5-80GB", "float32"), ("NVIDIA L4", "float32")):
         name = f"{device.lower().replace(' ', '-').replace('-sxm5-80gb', '')}-analytic"
         made = calibrate.calibrate(name, networks.facts_of(device, data), dtype=dtype)
         print("wrote", ship.write(made, ROOT / "profiles"))
+    ship.refresh(ROOT / "profiles", general)
 
 
 if __name__ == "__main__":

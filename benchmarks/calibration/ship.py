@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +27,54 @@ _ELSEWHERE = 2.0
 
 
 def unseen_document(
-    layers: Mapping[str, LayerModel],
-    rates: Mapping[str, Rates],
-    network: Interval,
-    errors: Mapping[str, dict[str, Any]],
-    source: str,
+    path: Path, layers: Mapping[str, tuple[LayerModel, dict[str, Any]]], known: Mapping[str, Any], source: str
 ) -> dict[str, Any]:
-    """`advisor/devices/gpu/unseen.json`."""
-    return {
-        "source": source,
-        "layers": {dtype: model.to_document() for dtype, model in layers.items()},
-        "rates": {dtype: found.to_document() for dtype, found in rates.items()},
-        "network": network.wider(_ELSEWHERE).to_document(),
-        "error": dict(errors),
-    }
+    """`advisor/devices/gpu/unseen.json`: what was fitted now, and the rest as it stands there.
+
+    Args:
+        path: the file.
+        layers: by dtype the model of unseen GPUs and how far it was off.
+        known: "inference" and "training": rates, held-out predictions, times and families of one GPU's networks;
+            "launches": rates fitted where launches bind.
+    """
+    before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    made = {"layers": {}, "rates": {}, "network": None, "error": {}, **before, "source": source}
+    for dtype, (model, error) in layers.items():
+        made["layers"][dtype], made["error"][dtype] = model.to_document(), error
+    if "inference" in known:
+        rates, predicted, times, _ = known["inference"]
+        inverse = dict(known["training"][0].inverse) if "training" in known else {}
+        rates = with_launches(replace(rates, inverse=inverse | dict(rates.inverse)), known.get("launches", []))
+        made["rates"] = dict.fromkeys(("float16", "float32"), rates.to_document())
+        interval = conformal(np.log(times / predicted), np.log(predicted))
+        widest = Interval((), (min(interval.below),), (max(interval.above),))  # other GPUs, other sizes
+        made["network"] = widest.wider(_ELSEWHERE).to_document()
+    return made
+
+
+def with_launches(rates: Rates, fitted: list[Rates]) -> Rates:
+    """The same rates with the middle of what starting a kernel cost where that could be seen."""
+    seen = [r for r in fitted if r.launch_ms > 0.003]
+    if not seen:
+        return rates
+
+    def middle(name: str) -> float:
+        return float(np.median([getattr(r, name) for r in seen]))
+
+    return replace(
+        rates, launch_ms=middle("launch_ms"), constant_ms=middle("constant_ms"), sharpness=middle("sharpness")
+    )
+
+
+def refresh(folder: Path, known: calibrate.Unseen) -> None:
+    """Puts today's borrowed rates into profiles whose rates are borrowed."""
+    for path in sorted(folder.glob("nvidia-*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        model = document.get("model")
+        if model is not None and not model["fitted"]:
+            rates = known.rates.get(model["dtype"], known.rates["float32"])
+            model["rates"], model["network"] = rates.to_document(), known.network.to_document()
+            write_json(path, document)
 
 
 def left_out_error(residuals: Mapping[str, Array]) -> dict[str, Any]:
@@ -53,10 +89,10 @@ def left_out_error(residuals: Mapping[str, Array]) -> dict[str, Any]:
 
 
 def layer_profile(
-    name: str, source: Source, fitted: Fitted, facts: Facts, table: Table, rates: Rates
+    name: str, source: Source, fitted: Fitted, facts: Facts, table: Table, known: calibrate.Unseen
 ) -> dict[str, Any]:
     """A profile of a GPU whose layers were measured."""
-    known = calibrate.unseen()
+    rates = known.rates.get(source.dtype, known.rates["float32"])
     drift = fitted.drift(table.order, len(table))
     error = held_out_error(fitted, table.times, drift)
     notes = [
