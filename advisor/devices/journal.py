@@ -178,6 +178,12 @@ def record_problem(record: dict[str, Any]) -> str:
                 return f"record {key[:120]!r} describes other work"
         except (AdvisorError, TypeError, KeyError, ValueError, AttributeError) as error:
             return f"record {key[:120]!r} describes no work ({' '.join(str(error).split())[:120]})"
+    together = record.get("together", [0.0, 0.0])
+    if not (isinstance(together, list) and len(together) == 2 and all(type(x) in (int, float) for x in together)):
+        return f"record {key[:120]!r} has together={str(together)[:40]}, expected two numbers"
+    spread = record.get("reference_spread", 0.0)
+    if type(spread) not in (int, float) or not 0 <= spread <= 1e6:
+        return f"record {key[:120]!r} has reference_spread={str(spread)[:40]}, expected a share"
     waited = record.get("waited", 0.0)
     if isinstance(waited, bool) or not isinstance(waited, int | float) or not 0 <= waited <= 1:
         return f"record {key[:120]!r} has waited={str(waited)[:40]}, expected a share"

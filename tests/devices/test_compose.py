@@ -239,3 +239,64 @@ def test_option_times_add_up_to_the_prediction(resnet18: Network, seed: int, res
     assert dense == pytest.approx(predict_latency(resnet18, profile).latency_ms, rel=1e-9)
     for name, found in options.items():
         assert len(times.origins[name]) == len(times.latency_ms[name]) == len(found)
+
+
+GROUPED = Option(pattern="group", density=0.25, parameters={"block": 16})
+
+
+def in_place(profile: Profile, network: Network, *, interpreter: float) -> Profile:
+    """The same, its whole known by its parts, and every sparse layer saving something beside itself."""
+    (whole,) = profile.networks.values()
+    saved = {layer.name: 0.01 * (i % 5 - 1) for i, layer in enumerate(network.sparsifiable)}
+    parts = {"elementwise": 0.7 * whole.rest_ms, "pool": 0.2 * whole.rest_ms}
+    left = interpreter * whole.rest_ms
+    median = whole.layers_ms + sum(parts.values()) + left
+    known = replace(
+        whole,
+        median_ms=median,
+        low_ms=0.99 * median,
+        high_ms=1.02 * median,
+        parts=parts,
+        interpreter_ms=left,
+        saved=saved,
+        deviation=0.04,
+    )
+    return replace(profile, networks={known.key: known}, settings=replace(SETTINGS, kernels="test 1"))
+
+
+@pytest.mark.usefixtures("with_kernels")
+@pytest.mark.parametrize("interpreter", [0.1, -1.2])
+def test_what_sparse_layers_save_is_in_the_table_and_in_the_prediction(resnet18: Network, interpreter: float) -> None:
+    options = {layer.name: (DENSE, GROUPED) for layer in resnet18.sparsifiable[1:-1]} | {
+        name: (*found, GROUPED) for name, found in widths(resnet18).items() if name.startswith("layer2")
+    }
+    seen = all_executions(resnet18, options, have=True).values()
+    profile = in_place(profile_of(resnet18, seen), resnet18, interpreter=interpreter)
+    whole = profile.whole(resnet18)
+    assert whole is not None
+    times = option_times(resnet18, profile, options)
+    ends = [layer_time(x, DENSE, profile).latency_ms for x in resnet18.sparsifiable if x.name not in options]
+    for seed in range(3):
+        generator = np.random.default_rng(seed)
+        choice = {name: int(generator.integers(len(found))) for name, found in options.items()}
+        total = times.rest_ms + sum(ends) + sum(float(times.latency_ms[name][k]) for name, k in choice.items())
+        predicted = predict_options(resnet18, profile, {name: options[name][k] for name, k in choice.items()})
+        assert total == pytest.approx(predicted.latency_ms, rel=1e-9)
+    one = predict_options(resnet18, profile, {"layer1.0.conv1": GROUPED})
+    time = {layer.name: layer for layer in one.layers}["layer1.0.conv1"]
+    assert time.method == "direct"
+    dense_ms = layer_time(resnet18.layer("layer1.0.conv1"), DENSE, profile).latency_ms
+    saved = whole.saved["layer1.0.conv1"]
+    assert one.latency_ms == pytest.approx(whole.median_ms + time.latency_ms - dense_ms - saved)
+    assert predict_latency(resnet18, profile).latency_ms == pytest.approx(whole.median_ms)
+
+
+@pytest.mark.usefixtures("with_kernels")
+def test_the_interval_reaches_as_far_as_sums_were_from_measured_wholes(resnet18: Network) -> None:
+    options = {layer.name: (DENSE, GROUPED) for layer in resnet18.sparsifiable[1:-1]}
+    made = profile_of(resnet18, all_executions(resnet18, options, have=True).values())
+    profile = in_place(made, resnet18, interpreter=0.1)
+    one = predict_options(resnet18, profile, {"layer1.0.conv1": GROUPED})
+    many = predict_options(resnet18, profile, dict.fromkeys(options, GROUPED))
+    assert many.high_ms - many.latency_ms > 0.03 * many.latency_ms
+    assert (one.high_ms - one.latency_ms) / one.latency_ms < (many.high_ms - many.latency_ms) / many.latency_ms

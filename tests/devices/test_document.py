@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from advisor.devices.document import from_document, to_document
 from advisor.devices.energy import Coefficients
-from advisor.devices.profile import Profile, list_profiles, load_profile
+from advisor.devices.profile import Profile, StepTime, list_profiles, load_profile
+from advisor.devices.steps.step import Step
 from advisor.errors import ProfileError
 from advisor.network import Network
 from tests.devices.synthetic import MACHINE, SETTINGS, all_executions, profile_of, widths
@@ -31,6 +33,32 @@ def test_a_profile_survives_its_file(profile: Profile, tmp_path: Path) -> None:
     profile.save(tmp_path / "p.json")
     assert load_profile(tmp_path / "p.json") == profile
     assert load_profile(str(tmp_path / "p.json")) == profile
+
+
+def test_what_was_timed_in_place_survives_its_file(profile: Profile, tmp_path: Path) -> None:
+    step = Step(
+        target="add",
+        family="elementwise",
+        inputs=((1, 8, 4, 4), (1, 8, 4, 4)),
+        layouts="cc",
+        outputs=((1, 8, 4, 4),),
+        parameters=(1,),
+        dtype="float32",
+        read_bytes=1024,
+        written_bytes=512,
+    )
+    (whole,) = profile.networks.values()
+    known = replace(
+        whole, parts={"elementwise": 0.1}, interpreter_ms=-0.02, saved={"features.8": -0.01}, deviation=0.03
+    )
+    time = StepTime(step=step, median_ms=0.1, low_ms=0.09, high_ms=0.12, repeats=9)
+    made = replace(profile, networks={known.key: known}, steps={step.key: time})
+    made.save(tmp_path / "p.json")
+    assert load_profile(tmp_path / "p.json") == made
+    document = to_document(made)
+    document["steps"][0]["step"]["layouts"] = "c"
+    with pytest.raises(ProfileError, match="2 inputs and 1 layouts"):
+        from_document(json.loads(json.dumps(document)), "p.json")
 
 
 def test_what_comes_along_is_readable() -> None:

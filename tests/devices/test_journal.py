@@ -84,6 +84,9 @@ def test_a_foreign_file_is_refused_and_left_alone(tmp_path: Path, text: bytes) -
     assert path.read_bytes() == text
 
 
+FOUND = {"layer": "a", "execution": execution_document(LINEAR), "median_ms": 1.0, "low_ms": 0.9, "high_ms": 1.1}
+PASS = {k: v for k, v in record(key="pass:0", sum_ms=0.9, found=[FOUND]).items() if k != "execution"}
+FAILED_PASS = {"key": "pass:1", "failed": "no memory", "seconds": 1.0, "tried": [LINEAR.key]}
 HOSTILE: list[dict[str, Any]] = [
     {"key": 3},
     record(key="other"),
@@ -98,6 +101,19 @@ HOSTILE: list[dict[str, Any]] = [
     record(execution=execution_document(LINEAR) | {"weight_shape": [4, "x"]}),
     record(execution=execution_document(LINEAR) | {"extra": 1}),
     {k: v for k, v in WHOLE.items() if k != "eager_ms"},
+    record(together=[1.0]),
+    record(together=["a", 1.0]),
+    record(reference_spread="wide"),
+    WHOLE | {"steps": 3},
+    WHOLE | {"steps": [[1.0, 2.0, 3.0]]},
+    WHOLE | {"steps": [["a", 0.0, 1.0]]},
+    PASS | {"found": 3},
+    PASS | {"found": [3]},
+    PASS | {"found": [FOUND | {"low_ms": 2.0}]},
+    PASS | {"found": [FOUND | {"layer": 1}]},
+    PASS | {"found": [FOUND | {"execution": {}}]},
+    {k: v for k, v in PASS.items() if k != "sum_ms"},
+    {"key": "pass:1", "failed": "no memory", "seconds": 1.0, "tried": [1]},
 ]
 
 
@@ -116,6 +132,9 @@ def test_a_hostile_record_is_refused_in_one_line(tmp_path: Path, hostile: dict[s
 
 def test_records_as_they_are_written_have_no_problem() -> None:
     assert record_problem(record()) == record_problem(WHOLE) == ""
+    assert record_problem(PASS) == record_problem(FAILED_PASS) == ""
+    more = {"together": [0.1, 0.2], "reference_spread": 0.01, "again": True}
+    assert record_problem(PASS | more) == record_problem(WHOLE | more | {"steps": [[1.0, 0.9, 1.1], [0, 0, 0]]}) == ""
     assert record_problem({k: v for k, v in record(failed="no memory").items() if not k.endswith("_ms")}) == ""
 
 
