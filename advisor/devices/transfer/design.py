@@ -32,7 +32,7 @@ def choose(profile: Profile, count: int = 30) -> list[Execution]:
     known = [m for _, m in sorted(profile.measurements.items())]
     if profile.tables:
         raise ProfileError(
-            f"profile {profile.name!r} is a device profile, which holds pieces of networks and no layers to time alone; "
+            f"profile {profile.name!r} is a device profile: it holds pieces of networks, no layers to time alone; "
             "make one on the other machine (advisor profile --suite), or carry over a profile of one network"
         )
     if not known:
