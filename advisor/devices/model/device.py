@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import exp
 from typing import TYPE_CHECKING
@@ -46,11 +47,13 @@ class DeviceModel:
 
     def layer(self, execution: Execution) -> Estimate:
         """One forward layer with its 80 % interval; of sparse ones, more kept connections never take less time."""
-        if (known := self._layers.get(execution)) is None:
+        asked = execution
+        if (known := self._layers.get(asked)) is None:
+            execution = replace(execution, bias=True)  # folding gives one to whoever has none, and it costs nothing
             curve = along_kept(execution)
             ms, beyond = self._model([step_of(e) for e in curve.executions])
             known = self._estimate(curve.at(ms), bool(beyond[curve.place]), class_of(step_of(execution)))
-            self._layers[execution] = known
+            self._layers[asked] = known
         return known
 
     def whole(self, recording: Recording) -> WholeEstimate:
@@ -85,6 +88,9 @@ class DeviceModel:
     def _times(self, steps: Sequence[Step]) -> tuple[np.ndarray, np.ndarray]:
         distinct = list(dict.fromkeys(steps))
         ms, beyond = self._model(distinct)
+        for index, step in enumerate(distinct):
+            if step.execution is not None and step.execution.method == "direct":
+                ms[index] = self.layer(step.execution).median_ms
         place = {step: i for i, step in enumerate(distinct)}
         order = [place[step] for step in steps]
         return ms[order], beyond[order]
