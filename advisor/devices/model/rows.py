@@ -75,7 +75,8 @@ def row(step: Step) -> np.ndarray:
         *(float(step.layouts.count(letter)) for letter in "lse"),
         _log(largest[-1] if largest else 1),
         _log(outs[-1] if outs else 1),
-        float(len(outs)),
+        # A linear layer takes rows of features, however many axes the rows have.
+        float(len(made.output_shape if made else outs)),
         _log(prod(step.inputs[1]) if len(step.inputs) > 1 else 0),
         *_window(step),
         *(float(step.family == family) for family in FAMILIES),

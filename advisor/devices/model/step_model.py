@@ -42,8 +42,9 @@ class StepModel:
     """Learns from `StepTimes`; one learner for each class of steps, fitted when first asked for."""
 
     def __init__(self, times: StepTimes) -> None:
-        kept = [i for i, step in enumerate(times.steps) if step.family != "view" and times.ms[i] > 0]
-        self._steps = [times.steps[i] for i in kept]
+        seen = [i for i, step in enumerate(times.steps) if step.family != "view" and times.ms[i] > 0]
+        kept = np.array(seen, dtype=int)
+        self._steps = [times.steps[i] for i in seen]
         self._log, self._pieces = np.log(times.ms[kept]), times.pieces[kept]
         self._classes = np.array([class_of(step) for step in self._steps])
         self.targets = {name: i for i, name in enumerate(sorted({step.target for step in self._steps}))}

@@ -73,6 +73,10 @@ def macs_of(target: str, bound: Mapping[str, Any], execution: Execution | None, 
         query, wide = bound["query"], bound["embed_dim"]
         tokens = prod(query.shape[:-1])
         return int(tokens * wide * wide * 4 + 2 * tokens * query.shape[-2] * wide)
+    if target == "_transformer_encoder_layer_fwd":
+        given, wide = bound["src"], bound["embed_dim"]
+        tokens, inner = prod(given.shape[:-1]), prod(bound["ffn_weight_1"].shape) + prod(bound["ffn_weight_2"].shape)
+        return int(tokens * (4 * wide * wide + inner) + 2 * tokens * given.shape[-2] * wide)
     if target.startswith("advisor.sparse_"):
         grad, weight = bound["grad"], bound.get("weight")
         rows = weight.shape if weight is not None else tuple(bound["weight_shape"]) if "weight_shape" in bound else ()

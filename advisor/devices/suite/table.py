@@ -16,6 +16,9 @@ from advisor.devices.steps.document import step_document, step_from
 from advisor.devices.steps.step import Step
 from advisor.errors import ProfileError
 
+_WIDEST = 20.0  # e to the power of it is more than any time is off by
+_MOST = 1e9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PieceTimes:
@@ -114,12 +117,14 @@ def table_from(document: Mapping[str, Any], where: str) -> Table:
     try:
         steps = [step_from(item) for item in document["steps"]]
         pieces = tuple(_piece_from(item, steps) for item in document["pieces"])
+        if not pieces:
+            raise ValueError("it holds no pieces")
         return Table(
             threads=int(document["threads"]),
             training=bool(document["training"]),
             pieces=pieces,
-            between=Between(**document["between"]),
-            intervals={str(k): (float(v[0]), float(v[1])) for k, v in document["intervals"].items()},
+            between=_between_from(document["between"]),
+            intervals={str(name): _ends(name, *ends) for name, ends in document["intervals"].items()},
             pace=Pace(**document["pace"]),
             error=dict(document["error"]),
         )
@@ -127,14 +132,37 @@ def table_from(document: Mapping[str, Any], where: str) -> Table:
         raise ProfileError(f"profile {where}: a table of the suite makes no sense: {error}; make it anew") from error
 
 
+def _between_from(document: Mapping[str, Any]) -> Between:
+    found = Between(**document)
+    _ends("between", found.below, found.above)
+    for name, value in document.items():
+        if name not in ("below", "above") and not 0 <= value <= _MOST:
+            raise ValueError(f"between: {name}={value}; expected 0 or more")
+    return found
+
+
+def _ends(name: str, low: float, high: float) -> tuple[float, float]:
+    """Both ends of a range of logarithms."""
+    if not -_WIDEST <= low <= high <= _WIDEST:
+        raise ValueError(f"{name}: {low} to {high} is no interval of logarithms")
+    return float(low), float(high)
+
+
 def _piece_from(document: Mapping[str, Any], steps: list[Step]) -> PieceTimes:
-    held = tuple(steps[index] for index in document["order"])
-    ms = np.array(document["ms"], dtype=np.float64)
+    number, order, times = document["number"], document["order"], document["ms"]
     whole = float(document["whole_ms"])
-    if len(ms) != len(held) or not (np.isfinite(ms).all() and (ms >= 0).all() and whole > 0):
-        raise ValueError(f"piece {document['number']}: {len(held)} steps, {len(ms)} times, whole {whole} ms")
+    if any(type(index) is not int or not 0 <= index < len(steps) for index in order):
+        raise ValueError(f"piece {number}: its order names steps that are not there")
+    # Types first: numpy would read texts as numbers.
+    known = all(type(taken) in (int, float) for taken in times)
+    if not known or len(times) != len(order) or not order or not whole > 0:
+        raise ValueError(f"piece {number}: {len(order)} steps, {len(times)} times, whole {whole} ms")
+    ms = np.array(times, dtype=np.float64)
+    if not (np.isfinite(ms).all() and (ms >= 0).all()):
+        raise ValueError(f"piece {number}: a time of {ms.min()} ms")
+    held = tuple(steps[index] for index in order)
     return PieceTimes(
-        number=int(document["number"]),
+        number=int(number),
         variant=str(document["variant"]),
         steps=held,
         ms=ms,
