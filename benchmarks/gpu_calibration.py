@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from advisor.devices.gpu.files import write_compact
 from advisor.devices.gpu.layer_fit import Fitted, Known
 from advisor.devices.gpu.network_fit import fit_networks
 from advisor.devices.gpu.rates import Rates
 from advisor.devices.gpu.shapes import Array
-from advisor.files import write_json
 from benchmarks.calibration import layers, networks, ship
 from benchmarks.calibration.figures import HEADERS
 from benchmarks.calibration.sources import DEEPBENCH, NEUSIGHT, Source, layer_sources
@@ -164,7 +164,7 @@ def _write(
         f"torch 2.4, AMP; launches: {networks.TORCHVISION}"
     )
     place = ROOT / "advisor" / "devices" / "gpu" / "unseen.json"
-    write_json(place, ship.unseen_document(place, unseen, known, text))
+    write_compact(place, ship.unseen_document(place, unseen, known, text))
     calibrate.unseen.cache_clear()
     general = calibrate.unseen()
     facts = networks.facts_of("NVIDIA RTX 3090", data)

@@ -55,9 +55,9 @@ def calibrate(
     """
     from advisor.devices.gpu.calibrate import calibrate as fit
     from advisor.devices.gpu.facts import ITEM_BYTES, only_device, read_datasheet
+    from advisor.devices.gpu.files import write_compact
     from advisor.devices.gpu.table import read_table
     from advisor.errors import ProfileError, unknown
-    from advisor.files import write_json
 
     if dtype is not None and dtype not in ITEM_BYTES:
         raise ProfileError(f"--dtype: {unknown('dtype', dtype, ITEM_BYTES)}")
@@ -65,7 +65,7 @@ def calibrate(
     rows, found = read_table(measurements, dtype) if measurements is not None else (None, dtype or "float32")
     text = source or (f"measurements in {measurements}" if measurements is not None else "")
     made = fit(name, facts, table=rows, dtype=found, source=text)
-    write_json(out, made)
+    write_compact(out, made)
     error = made["error"]
     shown = [[key.replace("_", " "), str(value)] for key, value in error.items()]
     document = {key: made[key] for key in ("name", "origin", "source", "settings", "error", "notes")} | {"out": out}

@@ -13,13 +13,13 @@ import numpy as np
 from advisor.devices.gpu import calibrate
 from advisor.devices.gpu.conformal import Interval, conformal, coverage
 from advisor.devices.gpu.facts import Facts
+from advisor.devices.gpu.files import write_compact
 from advisor.devices.gpu.layer_fit import Fitted, held_out_error
 from advisor.devices.gpu.layer_model import LayerModel
 from advisor.devices.gpu.model import GpuModel
 from advisor.devices.gpu.rates import Rates
 from advisor.devices.gpu.shapes import Array
 from advisor.devices.gpu.table import Table
-from advisor.files import write_json
 from benchmarks.calibration.sources import Source
 
 # Whole networks elsewhere: the rates of one GPU on another are off by more than on itself.
@@ -74,7 +74,7 @@ def refresh(folder: Path, known: calibrate.Unseen) -> None:
         if model is not None and not model["fitted"]:
             rates = known.rates.get(model["dtype"], known.rates["float32"])
             model["rates"], model["network"] = rates.to_document(), known.network.to_document()
-            write_json(path, document)
+            write_compact(path, document)
 
 
 def left_out_error(residuals: Mapping[str, Array]) -> dict[str, Any]:
@@ -151,5 +151,5 @@ def network_profile(
 def write(document: dict[str, Any], folder: Path) -> Path:
     """Writes a profile under its name."""
     path = folder / f"{document['name']}.json"
-    write_json(path, document)
+    write_compact(path, document)
     return path
