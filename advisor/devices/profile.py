@@ -70,7 +70,7 @@ class Whole:
             zero where the operators under the clock took longer than without one. None where nobody looked.
         saved: layer → ms that its sparse form saves beside the layer itself: the activation and the addition that it
             takes in, less what a call of it costs more.
-        origin: "predicted" or "extrapolated" where a device profile made it up; no file holds such a one.
+        origin: "predicted" or "extrapolated" where a device profile or a transfer made it up.
         deviation: share by which 80 % of the whole networks with sparse layers that were timed meanwhile differed from
             the sum of their parts; 0 where there were none.
     """
@@ -279,6 +279,8 @@ class Profile:
         for name, value in asked.items():
             if name == "batch" and made.batch == ANY_BATCH:
                 continue
+            if name == "dtype" and self.model is not None and value == "float32":
+                continue  # a network of float32 weights stands for itself under autocast
             if value is not None and value != getattr(made, name):
                 raise ProfileError(
                     f"profile {self.name!r} was made with {name}={getattr(made, name)}, asked for {name}={value}: "
