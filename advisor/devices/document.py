@@ -96,6 +96,7 @@ def measurement_document(m: Measurement) -> dict[str, Any]:
         "low_ms": m.low_ms,
         "high_ms": m.high_ms,
         "repeats": m.repeats,
+        **({"origin": m.origin} if m.origin != "measured" else {}),  # left out as in older profiles
     }
 
 
@@ -126,7 +127,8 @@ def measurement_from(document: dict[str, Any]) -> Measurement:
 def _whole_document(whole: Whole) -> dict[str, Any]:
     """What nobody looked at is left out, as in older profiles."""
     document = asdict(whole)
-    del document["origin"]
+    if whole.origin == "measured":
+        del document["origin"]
     if whole.interpreter_ms is None:
         for name in ("parts", "interpreter_ms", "saved", "deviation"):
             del document[name]

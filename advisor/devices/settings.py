@@ -86,11 +86,24 @@ def this_machine(device: str = "cpu") -> Machine:
 
 
 def _tensor_float() -> tuple[str, ...]:
-    """Where float32 products may run in TF32, which is faster and rounds to 10 bits: as torch is set now."""
+    """Where float32 products may run in TF32, which is faster and rounds to 10 bits: as torch is set now.
+
+    torch from 2.9 on has a newer setting, `fp32_precision`, and refuses to read the older one where a user set the
+    newer one alone; then the newer one says it.
+    """
     import torch
 
-    parts = (("convolution", torch.backends.cudnn.allow_tf32), ("matmul", torch.backends.cuda.matmul.allow_tf32))
-    return tuple(f"tf32-{part}" for part, allowed in parts if allowed)
+    cudnn: Any = torch.backends.cudnn
+    matmul: Any = torch.backends.cuda.matmul
+    parts = (("convolution", cudnn, getattr(cudnn, "conv", None)), ("matmul", matmul, matmul))
+    return tuple(f"tf32-{part}" for part, older, newer in parts if _allowed(older, newer))
+
+
+def _allowed(older: Any, newer: Any) -> bool:
+    try:
+        return bool(older.allow_tf32)
+    except RuntimeError:
+        return getattr(newer, "fp32_precision", "ieee") == "tf32"
 
 
 def device_type(device: str) -> str:

@@ -61,6 +61,20 @@ def test_what_was_timed_in_place_survives_its_file(profile: Profile, tmp_path: P
         from_document(json.loads(json.dumps(document)), "p.json")
 
 
+def test_a_predicted_time_stays_one_in_the_file(profile: Profile, tmp_path: Path) -> None:
+    first, second, *_ = sorted(profile.measurements)
+    given = {
+        **profile.measurements,
+        first: replace(profile.measurements[first], origin="predicted"),
+        second: replace(profile.measurements[second], origin="extrapolated"),
+    }
+    replace(profile, measurements=given).save(tmp_path / "carried.json")
+    made = load_profile(tmp_path / "carried.json")
+    assert {key: m.origin for key, m in made.measurements.items()} == {key: m.origin for key, m in given.items()}
+    written = to_document(replace(profile, measurements=given))["measurements"]
+    assert [item["origin"] for item in written if "origin" in item] == ["predicted", "extrapolated"]
+
+
 def test_what_comes_along_is_readable() -> None:
     assert "energy-45nm" in list_profiles()
     for name in list_profiles():

@@ -110,3 +110,25 @@ def test_where_tf32_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "tf32-convolution" not in settings._tensor_float()
     finally:
         torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("tf32", True), ("ieee", False), ("none", False)])
+def test_tf32_by_the_newer_setting_where_torch_refuses_the_older(
+    monkeypatch: pytest.MonkeyPatch, precision: str, allowed: bool
+) -> None:
+    class Torn:
+        """What torch from 2.9 on does once a user set `fp32_precision` alone."""
+
+        fp32_precision = precision
+
+        @property
+        def allow_tf32(self) -> bool:
+            raise RuntimeError("mix of the legacy and new APIs")
+
+        @property
+        def conv(self) -> "Torn":
+            return self
+
+    monkeypatch.setattr(torch.backends, "cudnn", Torn())
+    monkeypatch.setattr(torch.backends.cuda, "matmul", Torn())
+    assert settings._tensor_float() == (("tf32-convolution", "tf32-matmul") if allowed else ())

@@ -77,4 +77,5 @@ def carried_whole(whole: Whole, layers_ms: float, carried: Carried) -> Whole:
         parts=parts,
         interpreter_ms=interpreter,
         saved={layer: ms * memory for layer, ms in whole.saved.items()},
+        origin="predicted",
     )
