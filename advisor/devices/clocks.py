@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import threading
 import time
@@ -11,6 +13,7 @@ from typing import Protocol
 from advisor.devices.settings import device_type
 
 Work = Callable[[], object]
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of glibc's settings, as in its malloc.h
 NOTEWORTHY = 0.05  # a share of time that other processes had the core, from which on it is said
 
 
@@ -56,16 +59,19 @@ class CpuClock:
 
 
 def settle_allocator() -> None:
-    """Brings C's allocator to the state of a process that has been running for a while.
+    """Lets C's allocator keep what it gets back, in this process from now on.
 
-    glibc maps large pieces of memory anew at each request, and every first touch of a page then costs a fault, until a
-    piece of that size was given back once; from then on it keeps them (up to 32 MiB, its M_MMAP_THRESHOLD). Without
-    this, work timed early in a process looked up to five times slower than the same work later on.
+    glibc gives large pieces of memory back to the system and maps them anew at the next request, and every first touch
+    of a page then costs a fault; whether it does depends on what else was freed in which order. A network then takes
+    longer and differently so from run to run: MobileNetV2 at batch 8 took 1.4 times as long (one thread of an AMD EPYC,
+    two runs each). A service gets the same as here by MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=2147483647 in its
+    environment, or by an allocator that keeps memory anyway (jemalloc, tcmalloc). Elsewhere than with glibc this does
+    nothing.
     """
-    import torch
-
-    piece = torch.empty(31 * 1024 * 1024, dtype=torch.uint8)  # never touched: no page of it is ever filled
-    del piece
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_MAX, 0)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 class _Queue:

@@ -49,9 +49,10 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
     groups = [*sorted({(row["batch"], row["kind"]) for row in rows}), ("all", "all")]
     for batch, kind in groups:
         mine = [r for r in rows if (batch, kind) in ((r["batch"], r["kind"]), ("all", "all"))]
-        lines.append(
-            ["predicted", batch, kind, *_errors([r["predicted_ms"] / r["measured_ms"] for r in mine]), _inside(mine)]
-        )
+        plain = [r["predicted_ms"] / r["measured_ms"] for r in mine]
+        paced = [r["predicted_ms"] * r["pace"] / r["measured_ms"] for r in mine]
+        lines.append(["predicted", batch, kind, *_errors(plain), ""])
+        lines.append(["predicted, at this pace", batch, kind, *_errors(paced), _inside(mine)])
         alone = [r["isolated_ms"] / r["measured_ms"] for r in mine if r["isolated_ms"]]
         macs = [r["macs"] * factor / r["measured_ms"] for r in mine if r["macs"]]
         lines += [["isolated leaves", batch, kind, *_errors(alone), ""]] if alone else []
