@@ -11,12 +11,15 @@ import numpy as np
 if TYPE_CHECKING:
     from advisor.runtime.execution import Execution
 
-_POINTS = 9  # of the curve, evenly on a log scale from 1/64 of the connections to all
+_POINTS = 13  # of the curve, evenly on a log scale from 1/64 of the connections to all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """Executions that differ in `kept` alone, ascending; `place` is the nearest to the one that was asked for."""
+    """Executions that differ in `kept` alone, ascending; `place` is the nearest to the one that was asked for.
+
+    They are the same whatever `kept` was asked for, so that what is read between them rises, too.
+    """
 
     executions: tuple[Execution, ...]
     kept: float
@@ -37,11 +40,9 @@ def along_kept(execution: Execution) -> Curve:
         return Curve(executions=(e,), kept=1.0, place=0)
     most = e.out_channels // e.block * e.weight_shape[1]
     least = max(most // 64, e.out_channels // e.block // 4, 1)
-    grid = {round(exp(x)) for x in np.linspace(log(least), log(most), _POINTS)} | {e.kept}
-    points = sorted(kept for kept in grid if 1 <= kept <= most)
-    return Curve(
-        executions=tuple(replace(e, kept=kept) for kept in points), kept=float(e.kept), place=points.index(e.kept)
-    )
+    points = sorted({min(round(exp(x)), most) for x in np.linspace(log(least), log(most), _POINTS)})
+    place = min(range(len(points)), key=lambda i: abs(log(points[i]) - log(e.kept)))
+    return Curve(executions=tuple(replace(e, kept=kept) for kept in points), kept=float(e.kept), place=place)
 
 
 def rising(values: np.ndarray) -> np.ndarray:

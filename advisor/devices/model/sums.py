@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Columns of `Between`: operators that run kernels, views, calls of modules, megabytes made afresh (and freed again),
 # and a share of the kernels' own time (what they leave behind in the caches of everything else).
 _COLUMNS = ("kernel_us", "view_us", "module_us", "fresh_us_per_mb", "share")
+_LEAST = 1e-6  # a variance of errors below which nothing is that certain
+_TURNS = 4  # of fitting what is expected of an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,17 +94,22 @@ def fit_coefficients(counts: Sequence[Counts], steps_ms: np.ndarray, whole_ms: n
 def fit_spread(errors: np.ndarray, concentration: np.ndarray) -> tuple[float, float, float, float]:
     """(common, single, below, above) from log(measured / predicted) of left-out pieces.
 
-    Squares of errors on [1, concentration] with non-negative weights, medians of the rest for robustness: the extremes
-    of a busy machine must not set the width for everybody.
+    Squares of errors on [1, concentration] with non-negative weights, each relative to what is expected of it, so that
+    the runs that err most do not speak for all. Extremes are cut off: those of a busy machine must not set the width.
     """
     from scipy.optimize import nnls
 
-    squared = np.minimum(errors**2, np.quantile(errors**2, 0.95))
     table = np.column_stack([np.ones_like(concentration), concentration])
-    (common, single), _ = nnls(table, squared)
-    sigma = np.sqrt(np.maximum(common + single * concentration, 1e-6))
+    expected = np.full(len(errors), max(float((errors**2).mean()), _LEAST))
+    common, single = 0.0, 0.0
+    for _ in range(_TURNS):
+        squared = errors**2 / expected
+        squared = np.minimum(squared, np.quantile(squared, 0.95))
+        (common, single), _ = nnls(table / expected[:, None], squared)
+        expected = np.maximum(common + single * concentration, _LEAST)
+    sigma = np.sqrt(expected)
     below, above = interval(errors / sigma)
-    return float(np.sqrt(max(common, 1e-6))), float(np.sqrt(single)), below, above
+    return float(np.sqrt(max(common, _LEAST))), float(np.sqrt(single)), below, above
 
 
 def between(coefficients: np.ndarray, spread: tuple[float, float, float, float]) -> Between:

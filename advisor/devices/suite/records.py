@@ -16,6 +16,7 @@ from advisor.devices.suite.table import PieceTimes, Table, step_times
 if TYPE_CHECKING:
     from advisor.devices.suite.piece_times import Timed
 
+_MOST = 1e12  # of any number in a record
 _FEWEST = 10  # pieces below which a table says nothing about whole networks
 
 
@@ -44,21 +45,32 @@ def piece_problem(record: dict[str, Any]) -> str:
         return f"record {str(record['key'])[:80]!r} names no piece"
     numbers = ["seconds"] if "failed" in record else ["seconds", "whole_ms", "reference_ms"]
     for name in numbers:
-        value = record.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        value: Any = record.get(name)
+        if not _is_number(value) or not value > 0:
             return f"record {record['key']!r} has {name}={str(value)[:40]}, expected a number above 0"
     if "failed" in record:
         return ""
     try:
-        steps = [step_from(item) for item in record["steps"]]
-        if len(steps) != len(record["ms"]) or not steps:
-            return f"record {record['key']!r} has {len(steps)} steps and {len(record['ms'])} times"
-        if min(float(ms) for ms in record["ms"]) < 0:
-            return f"record {record['key']!r} has a time below 0"
-        int(record["module_calls"])
+        steps, times = [step_from(item) for item in record["steps"]], record["ms"]
+        if len(steps) != len(times) or not steps:
+            return f"record {record['key']!r} has {len(steps)} steps and {len(times)} times"
+        if any(not _is_number(ms) or ms < 0 for ms in times):
+            return f"record {record['key']!r} has a time that is no number of 0 or more"
+        if type(record["module_calls"]) is not int or record["module_calls"] < 0:
+            return f"record {record['key']!r} has module_calls={str(record['module_calls'])[:40]}"
+        both = record.get("together", [0.0, 0.0])
+        if type(both) is not list or len(both) != 2 or not all(map(_is_number, both)):
+            return f"record {record['key']!r} has together={str(both)[:40]}, expected two numbers"
+        for name in ("reference_spread", "waited"):
+            if not _is_number(record.get(name, 0.0)) or record.get(name, 0.0) < 0:
+                return f"record {record['key']!r} has {name}={str(record[name])[:40]}, expected 0 or more"
     except Exception as error:
         return f"record {record['key']!r} describes no steps ({' '.join(str(error).split())[:120]})"
     return ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST
 
 
 def tables_of(records: Sequence[dict[str, Any]]) -> tuple[Table, ...]:
