@@ -18,6 +18,7 @@ from advisor.devices.inplace.taken_in import calls_of, taken_in
 from advisor.devices.kept import Kept
 from advisor.devices.predict import Predictor, error_summary
 from advisor.devices.profile import Measurement, Profile, Whole
+from advisor.devices.rising import risen
 from advisor.devices.timing import NOTEWORTHY
 from advisor.devices.work import Task, network_hash
 from advisor.patterns.option import DENSE
@@ -32,14 +33,15 @@ _INSIDE = 1.28  # standard deviations that hold 80 %
 _ALONE = (
     "every execution was timed alone, each run next to a run of one dense reference layer in warm caches; medians, "
     "divided by how far the reference was from its own median over the whole session; the whole network was timed "
-    "first and last; with one thread on Linux CPUs without the time that other processes had the core"
+    "first and last; with one thread on Linux CPUs without the time that other processes had the core; times of one "
+    "layer under one method never fall while more connections are kept"
 )
 _IN_PLACE = (
     "layers and all other operators were timed in place, in runs of the whole deployed network that took turns with "
     "runs without a clock in them and with a dense reference layer; what could not run in place was timed alone and "
     "multiplied by what layers timed both ways took in place; medians, divided by how far the reference was from its "
     "own median over the whole session; with one thread on Linux CPUs without the time that other processes had the "
-    "core"
+    "core; times of one layer under one method never fall while more connections are kept"
 )
 
 
@@ -128,11 +130,11 @@ def _measurements(kept: Kept, found: DenseTimes | None) -> tuple[dict[str, Measu
         ]
     )
     if found is None:
-        return dict(kept.alone), correction
+        return risen(kept.alone), correction
     for key, m in kept.alone.items():
         if key not in in_place:
             in_place[key] = corrected(m, correction)
-    return in_place, correction
+    return risen(in_place), correction
 
 
 def corrected(m: Measurement, correction: Correction) -> Measurement:
