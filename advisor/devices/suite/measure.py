@@ -145,7 +145,7 @@ def _spend(
                 if key in held:
                     continue
                 check()
-                found = _run(number, variant, threads, trains, references[trains])
+                found = run_piece(number, variant, threads, trains, references[trains])
                 now = time.perf_counter()
                 if found is not None:
                     journal.append({"key": key, **found, "seconds": now - mark})
@@ -171,10 +171,16 @@ def _runs(number: int, counts: Sequence[int], training: bool) -> Iterator[Run]:
             yield "sparse", threads, True
 
 
-def _run(
-    number: int, variant: str, threads: int, training: bool, reference: Callable[[], object]
+def run_piece(
+    number: int,
+    variant: str,
+    threads: int,
+    training: bool,
+    reference: Callable[[], object],
+    *,
+    seconds: float = _ROUND_SECONDS,
 ) -> dict[str, Any] | None:
-    """One piece under one setting; None where there is no such variant of it."""
+    """One piece under one setting, for about `seconds` on the clock; None where there is no such variant of it."""
     drawn = piece(number, norm=training)
     module = _prepared(drawn, variant, training)
     if module is None:
@@ -190,7 +196,7 @@ def _run(
                 clock=CpuClock(one_thread=one),
                 reference=reference,
                 empty_ns=empty_step_ns(),
-                seconds=_ROUND_SECONDS,
+                seconds=seconds,
                 one_thread=one,
             )
         except RuntimeError as error:
