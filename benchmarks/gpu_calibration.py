@@ -11,6 +11,7 @@ Networks are recorded on tensors without memory, seconds each; the cache keeps t
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +20,14 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
+from advisor.devices.gpu import calibrate
+from advisor.devices.gpu.facts import Facts
 from advisor.devices.gpu.files import write_compact
 from advisor.devices.gpu.layer_fit import Fitted, Known
+from advisor.devices.gpu.layer_model import LayerModel
+from advisor.devices.gpu.model import GpuModel
 from advisor.devices.gpu.network_fit import fit_networks
+from advisor.devices.gpu.pool_fit import on
 from advisor.devices.gpu.rates import Rates
 from advisor.devices.gpu.shapes import Array
 from benchmarks.calibration import layers, networks, ship
@@ -29,6 +35,7 @@ from benchmarks.calibration.figures import HEADERS
 from benchmarks.calibration.sources import DEEPBENCH, NEUSIGHT, Source, layer_sources
 
 ROOT = Path(__file__).resolve().parent.parent
+UNSEEN = ROOT / "advisor" / "devices" / "gpu" / "unseen.json"
 PROFILES = {
     ("neusight", "NVIDIA A100-PCIe-80GB"): "nvidia-a100-pcie-80gb",
     ("neusight", "NVIDIA Tesla P100-PCIe-16GB"): "nvidia-p100",
@@ -129,24 +136,25 @@ def _networks(sources: Sequence[Source], fitted: dict[int, Fitted], given: argpa
     _show("timm on an RTX 3090, large batches", rows)
     rows = []
     launches: list[Rates] = []
-    own = {(s.device, s.dtype): f.model for i, f in fitted.items() for s in [sources[i]]}
+    own = _shipped_layers() | {(s.device, s.dtype): f.model for i, f in fitted.items() for s in [sources[i]]}
     for (device, dtype, training), nets in networks.torchvision_networks(given.data, given.cache).items():
         if len({n.family for n in nets}) < 3 or base is None:
             continue
         label = f"{device}, {dtype}, {'training' if training else 'inference'}"
+        facts = networks.facts_of(device, given.data)
+        alone = own.get((device, dtype)) or _unseen_layers(facts, dtype)
         _, judged = networks.judge(
             label,
             nets,
-            networks.facts_of(device, given.data),
+            facts,
             dtype,
             base=base,
-            layers=own.get((device, dtype)),
+            layers=alone,
             launches=True,
         )
         rows += judged
         if not training:
-            facts = networks.facts_of(device, given.data)
-            columns = networks.columns_of(nets, facts, dtype, own.get((device, dtype)))
+            columns = networks.columns_of(nets, facts, dtype, alone)
             launches.append(fit_networks(columns, np.array([n.ms for n in nets]), base=base, launches=True))
     if launches:
         found["launches"] = launches
@@ -154,17 +162,33 @@ def _networks(sources: Sequence[Source], fitted: dict[int, Fitted], given: argpa
     return found
 
 
+def _shipped_layers() -> dict[tuple[str, str], LayerModel]:
+    """Layer models of the profiles in the repository, by GPU and dtype: for runs that fit no layers themselves."""
+    found: dict[tuple[str, str], LayerModel] = {}
+    for path in sorted((ROOT / "profiles").glob("nvidia-*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["origin"] == "calibrated":
+            model = GpuModel.from_document(document["model"], path.name)
+            if model.layers is not None:
+                found[model.facts.device, model.dtype] = model.layers
+    return found
+
+
+def _unseen_layers(facts: Facts, dtype: str) -> LayerModel | None:
+    """The layer model of GPUs in general, in plain float32, where classes fitted on tensor cores say little."""
+    if dtype != "float32" or not UNSEEN.exists():
+        return None
+    return on(calibrate.unseen().layers["float32"], facts)
+
+
 def _write(
     sources: Sequence[Source], fitted: dict[int, Fitted], unseen: dict[str, Any], known: dict[str, Any], data: Path
 ) -> None:
-    from advisor.devices.gpu import calibrate
-
     text = (
         f"layers of other GPUs: {NEUSIGHT}, {DEEPBENCH}; whole networks of an RTX 3090: {networks.TIMM}, "
         f"torch 2.4, AMP; launches: {networks.TORCHVISION}"
     )
-    place = ROOT / "advisor" / "devices" / "gpu" / "unseen.json"
-    write_compact(place, ship.unseen_document(place, unseen, known, text))
+    write_compact(UNSEEN, ship.unseen_document(UNSEEN, unseen, known, text))
     calibrate.unseen.cache_clear()
     general = calibrate.unseen()
     facts = networks.facts_of("NVIDIA RTX 3090", data)

@@ -61,9 +61,7 @@ def with_launches(rates: Rates, fitted: list[Rates]) -> Rates:
     def middle(name: str) -> float:
         return float(np.median([getattr(r, name) for r in seen]))
 
-    return replace(
-        rates, launch_ms=middle("launch_ms"), constant_ms=middle("constant_ms"), sharpness=middle("sharpness")
-    )
+    return replace(rates, launch_ms=middle("launch_ms"), constant_ms=middle("constant_ms"))
 
 
 def refresh(folder: Path, known: calibrate.Unseen) -> None:
