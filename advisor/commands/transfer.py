@@ -41,6 +41,9 @@ def transfer(
     remote machine --list prints them, and --measured takes their times back. The new profile shows how far it is off:
     each of the new times left out in turn.
 
+    A device profile (advisor profile --suite) is carried over by pieces of its suite that run here: 3 or more, and all
+    settings that it holds where they are 12 and more.
+
     \b
     Examples
       advisor transfer r50.json --out here.json
@@ -58,6 +61,11 @@ def transfer(
     from advisor.devices.transfer.here import measure_here
 
     profile = load_profile(profile_name)
+    if profile.tables:
+        _refuse_with_tables(listed, measured, device)
+        if not out:
+            raise click.UsageError("--out FILE is missing: where to write the new profile")
+        return _device(profile, out, count=count, threads=threads, seconds=seconds, machine=machine)
     if listed:
         if out or measured:
             raise click.UsageError("--list prints what to time and writes nothing; leave out --out and --measured")
@@ -91,6 +99,54 @@ def transfer(
     made = replace(made, notes=(*notes, *made.notes)[:100])
     made.save(out)
     return {"out": out, **made.summary(), "timed": len(times)}, _text(made, len(times), out)
+
+
+def _refuse_with_tables(listed: bool, measured: str | None, device: str | None) -> None:
+    """Pieces of networks cannot be timed by hand, and the suite is one for CPUs."""
+    from advisor.errors import ProfileError
+
+    for option, given in (("--list", listed), ("--measured", measured), ("--device", device not in (None, "cpu"))):
+        if given:
+            raise ProfileError(
+                f"{option} is for profiles of one network: a device profile is carried over by pieces of its suite, "
+                "which run on the CPU of the new machine; start advisor transfer there"
+            )
+
+
+def _device(
+    profile: Profile, out: str, *, count: int, threads: int | None, seconds: float, machine: str | None
+) -> tuple[dict[str, Any], str]:
+    from dataclasses import replace
+    from pathlib import Path
+
+    from advisor.devices.measure import check_out
+    from advisor.devices.transfer.device.carry import transfer_device
+    from advisor.devices.transfer.device.here import run_pieces
+
+    check_out(Path(out))
+    taken = run_pieces(
+        profile, count=count, threads=threads, seconds=seconds, say=lambda text: click.echo(text, err=True)
+    )
+    made = transfer_device(
+        profile,
+        taken.records,
+        machine=replace(taken.machine, name=machine) if machine else taken.machine,
+        kernels=taken.kernels,
+        name=Path(out).stem,
+        notes=taken.notes,
+    )
+    made.save(out)
+    keys = ("timed_pieces", "whole_median_percent", "one_factor_whole_median_percent", "whole_within_10_percent")
+    rows = [[found.text, *(str(found.error[key]) for key in keys)] for found in made.tables]
+    parts = [
+        f"{len(taken.records)} pieces ran on {made.machine.name if made.machine else 'this machine'}: {made.source}",
+        table(["", "pieces", "off by (median)", "by one factor", "within 10 %"], rows, right=(1, 2, 3, 4)),
+        "whole pieces left out of the transfer: predicted against measured, in %",
+        *(f"note: {note}" for note in made.notes),
+        f"wrote {out}",
+    ]
+    tables = [{"threads": found.threads, "training": found.training, **found.error} for found in made.tables]
+    return {"out": out, **made.summary(), "timed": len(taken.records), "tables": tables}, "\n".join(parts)
 
 
 def _networks(profile: Profile) -> dict[str, Network]:

@@ -33,7 +33,7 @@ def choose(profile: Profile, count: int = 30) -> list[Execution]:
     if profile.tables:
         raise ProfileError(
             f"profile {profile.name!r} is a device profile: it holds pieces of networks, no layers to time alone; "
-            "make one on the other machine (advisor profile --suite), or carry over a profile of one network"
+            "advisor transfer carries it over by running some of them on the other machine"
         )
     if not known:
         raise ProfileError(
