@@ -71,9 +71,10 @@ def take_lock(stream: BinaryIO) -> bool:
     return True
 
 
-def write_json(path: str | Path, document: Any) -> None:
-    """Writes JSON with `write_bytes`; NaN and infinities are refused, since JSON has neither."""
-    write_bytes(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+def write_json(path: str | Path, document: Any, *, short: bool = False) -> None:
+    """Writes JSON with `write_bytes`; NaN and infinities are refused, since JSON has neither. `short`: on one line."""
+    form: dict[str, Any] = {"separators": (",", ":")} if short else {"indent": 1}
+    write_bytes(path, (json.dumps(document, allow_nan=False, **form) + "\n").encode())
 
 
 def read_json(path: str | Path, *, error: type[AdvisorError] = AdvisorError, max_bytes: int = MAX_JSON_BYTES) -> Any:

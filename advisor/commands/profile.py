@@ -25,6 +25,10 @@ from advisor.commands.options import (
 @threads_option
 @click.option("--batch", type=click.IntRange(min=1), help="Batch size; the example input's otherwise.")
 @click.option("--training", is_flag=True, help="Time forward and backward instead of inference.")
+@click.option("--dtype", metavar="float32|tf32|float16|bfloat16", help="On a GPU: the number format to measure in.")
+@click.option("--channels-last", is_flag=True, help="On a GPU: images with their channels together.")
+@click.option("--flush-l2", is_flag=True, help="On a GPU: empty its L2 before each run.")
+@click.option("--cuda-graphs", is_flag=True, help="On a GPU: tell the cost of launching kernels apart.")
 @click.option(
     "--budget-seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -42,6 +46,10 @@ def profile(
     threads: int | None,
     batch: int | None,
     training: bool,
+    dtype: str | None,
+    channels_last: bool,
+    flush_l2: bool,
+    cuda_graphs: bool,
     budget_seconds: float | None,
     out: str,
     patterns: str | None,
@@ -68,10 +76,12 @@ def profile(
 
     started = time.perf_counter()  # loading torch and the network counts, too
     from advisor.commands.network import open_network
+    from advisor.devices.cuda.run import gpu_options
     from advisor.devices.measure import measure
     from advisor.devices.settings import check_device
     from advisor.errors import ProfileError
 
+    gpu = gpu_options(device, dtype=dtype, channels_last=channels_last, flush_l2=flush_l2, cuda_graphs=cuda_graphs)
     check_device(device)
     if suite:
         _refuse_with_suite(model, device, batch, training, patterns, include_ends, input_text)
@@ -90,6 +100,7 @@ def profile(
         include_ends=include_ends,
         out=out,
         started=started,
+        gpu=gpu,
     )
     document = {"out": out, **made.summary(), "unmeasured": list(made.unmeasured)}
     document["whole"] = [asdict(known) | {"rest_ms": known.rest_ms} for known in made.networks.values()]
@@ -104,6 +115,9 @@ def profile(
         rows.append(["the interpreter, and memory given back", f"{whole.interpreter_ms:.3f}"])
     else:
         rows.append(["the rest (operators between them)", f"{whole.rest_ms:.3f}"])
+    if whole.graph_ms is not None and whole.launch_ms is not None:
+        rows.append(["from a CUDA graph", f"{whole.graph_ms:.3f}"])
+        rows.append([f"launching its {whole.launches or 'unknown number of'} kernels", f"{whole.launch_ms:.3f}"])
     text = [table(["", "ms"], rows, right=(1,)), f"{len(made.measurements)} kinds of work measured"]
     if made.unmeasured:
         text.append(f"{len(made.unmeasured)} not measured within the time: predicted with an interval, and marked so")

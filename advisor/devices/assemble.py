@@ -82,6 +82,11 @@ def assemble(
         notes.append(
             f"{len(hidden)} layers run inside of fused operators and have no step of their own: {', '.join(hidden[:3])}"
         )
+    if graph := next((record["graph"] for record in records if "graph" in record), None):
+        whole = replace(
+            whole, graph_ms=graph["graph_ms"], launch_ms=graph["launch_ms"], launches=graph["kernels"] or None
+        )
+        notes += [str(graph["problem"])] if graph["problem"] else []
     if session is not None and session.why_alone:
         notes.append(f"sparse layers were timed alone, not in place: {session.why_alone}")
     seconds = sum(float(record["seconds"]) for record in records)

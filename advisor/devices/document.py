@@ -37,7 +37,7 @@ def to_document(profile: Profile) -> dict[str, Any]:
         "source": profile.source,
         "created": profile.created,
         "machine": asdict(profile.machine) if profile.machine else None,
-        "settings": asdict(profile.settings) if profile.settings else None,
+        "settings": _settings_document(profile.settings) if profile.settings else None,
         "energy": asdict(profile.energy) if profile.energy else None,
         "error": dict(profile.error) if profile.error else None,
         "notes": list(profile.notes),
@@ -124,9 +124,21 @@ def measurement_from(document: dict[str, Any]) -> Measurement:
     return m
 
 
+def _settings_document(settings: Settings) -> dict[str, Any]:
+    """What only GPUs know is left out where it is as usual, as in older profiles."""
+    document = asdict(settings)
+    for name in ("number", "channels_last", "flush_l2"):
+        if not document[name]:
+            del document[name]
+    return document
+
+
 def _whole_document(whole: Whole) -> dict[str, Any]:
     """What nobody looked at is left out, as in older profiles."""
     document = asdict(whole)
+    for name in ("graph_ms", "launch_ms", "launches"):
+        if document[name] is None:
+            del document[name]
     if whole.origin == "measured":
         del document["origin"]
     if whole.interpreter_ms is None:

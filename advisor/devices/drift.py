@@ -72,7 +72,7 @@ def drifts(records: Sequence[Mapping[str, Any]]) -> list[Drift]:
 
 def _kind(record: Mapping[str, Any]) -> str:
     kind = str(record["key"]).partition(":")[0]
-    return kind if kind in ("whole", "pass", "piece") else "alone"
+    return kind if kind in ("whole", "pass") else "alone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +88,33 @@ class Pace:
         """By which factor networks take longer while the reference takes `reference_ms`."""
         return float((reference_ms / self.reference_ms) ** self.slope)
 
+    def is_noisy(self, reference_ms: float) -> bool:
+        """Whether something else ran on the machine while the reference took that long."""
+        return reference_ms > self.reference_ms * (1 + NOISY)
 
-def pace_of(records: Sequence[Mapping[str, Any]]) -> Pace:
-    """The pace that `drifts` scales these records to; all of one kind."""
+
+def quiet_pace(records: Sequence[Mapping[str, Any]], *, slope: float) -> Pace:
+    """The pace of a session too short to tell the slope by itself."""
     seen = [float(record["reference_ms"]) for record in records]
-    return Pace(reference_ms=float(np.quantile(seen, _QUIET)), slope=_slopes(records)[_kind(records[0])])
+    return Pace(reference_ms=float(np.quantile(seen, _QUIET)), slope=slope)
+
+
+def pace_of(reference_ms: np.ndarray, errors: np.ndarray) -> Pace:
+    """The pace of the quiet part of a session, and the slope at which its records slow down with the reference.
+
+    The slope is that of the regression over records: rounds of one record differ by the reference's own noise, which
+    would make it look flat.
+
+    Args:
+        reference_ms: (R,) of each record.
+        errors: (R,) log(measured / predicted) of each record's whole, by predictions that know nothing of its moment.
+    """
+    x, known = np.log(reference_ms), np.isfinite(errors)
+    x, y = x[known] - x[known].mean(), errors[known] - np.median(errors[known])
+    y = np.clip(y, *np.quantile(y, (0.05, 0.95)))
+    over = float((x * x).sum())
+    slope = min(max(float((x * y).sum()) / over, 0.0), _STEEPEST) if over > 0 else _USUAL_SLOPE
+    return Pace(reference_ms=float(np.quantile(reference_ms, _QUIET)), slope=slope)
 
 
 def _slopes(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advisor.devices.assemble import assemble, measured_so_far
+from advisor.devices.cuda.forms import checked_number, dtype_name
+from advisor.devices.cuda.run import GpuOptions, GpuRun
 from advisor.devices.inplace.passes import choices_of
 from advisor.devices.journal import Header, Journal
 from advisor.devices.lookout import Lookout
@@ -19,7 +22,7 @@ from advisor.devices.settings import Settings, check_device, cpu_threads, device
 from advisor.devices.spend import deadline_of, spend
 from advisor.devices.subject import batch_of, dtype_of, with_batch
 from advisor.devices.work import in_order, network_hash, options_of, reference_of, tasks_of
-from advisor.errors import ProfileError
+from advisor.errors import DeviceError, ProfileError
 from advisor.network import check_network
 from advisor.runtime.methods import kernels
 
@@ -47,6 +50,7 @@ def measure(
     callback: Hook | None = None,
     seed: int = 0,
     started: float | None = None,
+    gpu: GpuOptions | None = None,
 ) -> Profile:
     """Measures a network's layers under every candidate option, and the network itself.
 
@@ -71,6 +75,7 @@ def measure(
         callback: called with (done, total, seconds left or None, text) after every measurement.
         seed: of the random weights and inputs.
         started: when the caller's work began (`time.perf_counter`); the budget counts from there, from now otherwise.
+        gpu: the form to measure in on a CUDA device; float32 as torch is set otherwise.
 
     Raises:
         DeviceError: this machine has no such device.
@@ -78,6 +83,8 @@ def measure(
     """
     check_network(network)
     check_device(device)
+    if gpu is not None and device_type(device) != "cuda":
+        raise DeviceError(f"GPU options were given for device {device}; leave them out, or use device='cuda'")
     if budget_seconds is not None and not budget_seconds > 0:
         raise ProfileError(f"budget_seconds={budget_seconds}; expected more than 0")
     began = time.perf_counter() if started is None else started
@@ -102,6 +109,15 @@ def measure(
             training=training,
             kernels=kernels(device),
         )
+        asked = gpu or GpuOptions()
+        if settings.device == "cuda":
+            settings = replace(
+                settings,
+                dtype=dtype_name(checked_number(asked.number)) if asked.number else dtype,
+                number=asked.number,
+                channels_last=asked.channels_last,
+                flush_l2=asked.flush_l2,
+            )
         if options is None:
             options = options_of(network, tuple(patterns) if patterns is not None else None, include_ends=include_ends)
         tasks = in_order(tasks_of(network, options, training=training, device=settings.device))
@@ -118,6 +134,7 @@ def measure(
         with (
             Journal(partial, header) as journal,
             interruptible(partial, journal) as check,
+            GpuRun(asked, device) if settings.device == "cuda" else nullcontext() as form,
             Session(
                 network,
                 reference.execution,
@@ -126,6 +143,7 @@ def measure(
                 seed=seed,
                 check=check,
                 choices=choices_of(network, options) if settings.device == "cpu" and not training else None,
+                gpu=form,
             ) as session,
         ):
             bar = Progress(len(tasks) + 2, shown=progress, hook=callback)
@@ -147,6 +165,8 @@ def measure(
             deadline = deadline_of(journal, budget_seconds, began)
             spend(session, journal, tasks, bar, began=began, deadline=deadline, lookout=lookout)
             profile = so_far()
+            if form is not None:
+                profile = replace(profile, notes=(*profile.notes, *form.notes(network, options))[:100])
             if out is not None:
                 profile.save(out)
             journal.remove()

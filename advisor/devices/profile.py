@@ -73,6 +73,8 @@ class Whole:
         origin: "predicted" or "extrapolated" where a device profile or a transfer made it up.
         deviation: share by which 80 % of the whole networks with sparse layers that were timed meanwhile differed from
             the sum of their parts; 0 where there were none.
+        graph_ms: replayed from a CUDA graph; None where nobody looked, or none could be captured.
+        launch_ms: what launching its `launches` kernels one by one adds to that.
     """
 
     model: str
@@ -89,6 +91,9 @@ class Whole:
     saved: Mapping[str, float] = field(default_factory=dict)
     deviation: float = 0.0
     origin: Origin = "measured"
+    graph_ms: float | None = None
+    launch_ms: float | None = None
+    launches: int | None = None
 
     @property
     def key(self) -> str:
@@ -255,6 +260,9 @@ class Profile:
         threads: int | None = None,
         dtype: str | None = None,
         training: bool | None = None,
+        number: str | None = None,
+        channels_last: bool | None = None,
+        flush_l2: bool | None = None,
     ) -> tuple[str, ...]:
         """Refuses a profile that was made under other settings than asked for; None means: not asked.
 
@@ -275,12 +283,15 @@ class Profile:
             "threads": threads,
             "dtype": dtype,
             "training": training,
+            "number": number,
+            "channels_last": channels_last,
+            "flush_l2": flush_l2,
         }
         for name, value in asked.items():
             if name == "batch" and made.batch == ANY_BATCH:
                 continue
-            if name == "dtype" and self.model is not None and value == "float32":
-                continue  # a network of float32 weights stands for itself under autocast
+            if name == "dtype" and (self.model is not None or made.number) and value == "float32":
+                continue  # a network of float32 weights stands for itself under autocast, or converted
             if value is not None and value != getattr(made, name):
                 raise ProfileError(
                     f"profile {self.name!r} was made with {name}={getattr(made, name)}, asked for {name}={value}: "
@@ -321,7 +332,7 @@ class Profile:
         from advisor.devices.document import to_document
         from advisor.files import write_json
 
-        write_json(path, to_document(self))
+        write_json(path, to_document(self), short=bool(self.tables))  # thousands of operators
 
 
 def list_profiles() -> tuple[str, ...]:

@@ -31,6 +31,8 @@ from advisor.errors import KernelError
 from advisor.runtime.sparse import Sparse
 
 if TYPE_CHECKING:
+    from advisor.devices.clocks import Clock
+    from advisor.devices.cuda.run import GpuRun
     from advisor.network import Network
     from advisor.patterns.option import Option
     from advisor.runtime.execution import Execution
@@ -59,7 +61,9 @@ class Session:
         seed: int,
         check: Callable[[], None] | None = None,
         choices: Mapping[str, Mapping[Choice, Option]] | None = None,
+        gpu: GpuRun | None = None,
     ) -> None:
+        self._gpu, self._graphed = gpu, False
         self._network, self._device, self._training, self._seed = network, device, training, seed
         self._check = check
         self._reference = self._layer(reference)
@@ -71,13 +75,13 @@ class Session:
         self.passes: Passes | None = None
         self.why_alone = ""  # why sparse forms are not timed in place
         if training:
-            self._whole = {"whole": training_call(module.train(), inputs)}
+            self._whole = {"whole": self._call(module, inputs)}
             try_once(self._whole["whole"], network, "forward and backward on its example input")
         else:
             ready = inference_ready(network, module)
             self._whole = {
-                "whole": forward_call(ready, inputs),
-                "eager": forward_call(module.eval(), inputs),
+                "whole": self._call(ready, inputs),
+                "eager": self._call(module, inputs),
             }
             if device_type(device) == "cpu":
                 self.dense = deployed(network, ready, inputs)
@@ -116,7 +120,19 @@ class Session:
         module = module.to(self._device)
         if isinstance(module, Sparse) and (runs := module.runs_by()) != execution.method:
             raise KernelError(f"it would run by {runs!r} here")
+        if self._gpu is not None:
+            return self._gpu.layer(module, inputs.to(self._device), training=self._training)
         return layer_call(module, inputs.to(self._device), training=self._training)
+
+    def _call(self, module: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[], object]:
+        if self._gpu is not None:
+            return self._gpu.whole(module, inputs, training=self._training)
+        if self._training:
+            return training_call(module.train(), inputs)
+        return forward_call(module.eval(), inputs)
+
+    def _clock(self) -> Clock:
+        return self._gpu.clock() if self._gpu is not None else clock_for(self._device)
 
     @property
     def in_place(self) -> frozenset[str]:
@@ -131,7 +147,7 @@ class Session:
     def execution(self, execution: Execution, seconds: float) -> dict[str, Any]:
         """Times one execution beside the reference, for about `seconds` or until its median is known to ± 2 %."""
         scarce = seconds < _SCARCE_SECONDS
-        work, clock = self._layer(execution), clock_for(self._device)
+        work, clock = self._layer(execution), self._clock()
         taken = time_interleaved(
             {"reference": self._reference, "work": work},
             clock=clock,
@@ -148,7 +164,7 @@ class Session:
         """Times the whole network beside the reference, inference-ready and as given; in place, its steps, too."""
         if self.dense is not None:
             return self._in_place(self.dense, seconds)
-        clock = clock_for(self._device)
+        clock = self._clock()
         slow = 8 * self._round_seconds > seconds
         taken = time_interleaved(
             {"reference": self._reference, **self._whole},
@@ -162,9 +178,11 @@ class Session:
             spread=0.01,
             check=self._check,
         )
-        return _record(taken["whole"], taken["reference"], waited_share(clock)) | {
-            "eager_ms": taken.get("eager", taken["whole"]).median_ms
-        }
+        found = _record(taken["whole"], taken["reference"], waited_share(clock))
+        if self._gpu is not None and not self._graphed:
+            found |= self._gpu.graph(self._whole["whole"], min(seconds, 2.0))
+            self._graphed = True
+        return found | {"eager_ms": taken.get("eager", taken["whole"]).median_ms}
 
     def candidates(self, choices: Mapping[str, Choice], seconds: float) -> dict[str, Any]:
         """Times the whole network with these sparse layers in it, and each of them in place, for about `seconds`.

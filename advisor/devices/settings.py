@@ -27,6 +27,11 @@ class Settings:
     dtype: str
     training: bool  # forward and backward instead of inference
     kernels: str = ""  # the sparse kernels that were there, as `methods.kernels` names them; "": none
+    number: str = (
+        ""  # on a GPU, a `cuda.forms.Number` to which the network was converted; "": as given, as torch is set
+    )
+    channels_last: bool = False  # images and weights lie with their channels together
+    flush_l2: bool = False  # the GPU's L2 was emptied before each run
 
     @property
     def text(self) -> str:
@@ -35,7 +40,9 @@ class Settings:
         kind = "training" if self.training else "inference"
         kernels = f", sparse kernels {self.kernels}" if self.kernels else ""
         batch = "any batch" if self.batch == ANY_BATCH else f"batch {self.batch}"
-        return f"{self.device}, {batch}, {threads}, {self.dtype}, {kind}{kernels}"
+        number = {"fp32": " without TF32", "tf32": " as TF32"}.get(self.number, "")
+        form = (", channels last" if self.channels_last else "") + (", cold L2" if self.flush_l2 else "")
+        return f"{self.device}, {batch}, {threads}, {self.dtype}{number}, {kind}{form}{kernels}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

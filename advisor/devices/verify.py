@@ -87,7 +87,15 @@ def verify_latency(
     """
     made = profile.settings if profile is not None else None
     if profile is not None:
-        profile.check(device=device, threads=threads, dtype=dtype_of(network), training=training)
+        profile.check(
+            device=device,
+            threads=threads,
+            dtype=dtype_of(network),
+            training=training,
+            number="",  # the real one is timed as it is
+            channels_last=False,
+            flush_l2=False,
+        )
     if plan is not None:
         plan_options(with_batch(network, made.batch if made else None), plan)
     plans = {"dense": None} if plan is None else {"dense": None, "plan": plan}

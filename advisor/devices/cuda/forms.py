@@ -147,7 +147,7 @@ def gpu_form(
     with number_format(wanted):
         if training:
             inner = training_call(made.train(), given)
-            cast = _autocast(place.type if place is not None else "cuda", wanted) if mixed else nullcontext
+            cast = autocast(place.type if place is not None else "cuda", wanted) if mixed else nullcontext
         else:
             inner, cast = forward_call(made.eval(), given), nullcontext
 
@@ -158,7 +158,8 @@ def gpu_form(
         yield GpuForm(module=made, inputs=given, call=call, number=wanted, channels_last=channels_last)
 
 
-def _autocast(device: str, number: Number) -> Callable[[], AbstractContextManager[Any]]:
+def autocast(device: str, number: Number) -> Callable[[], AbstractContextManager[Any]]:
+    """Makes contexts in which matrix products and convolutions run in this format."""
     import torch
 
     # The cache of converted weights must be off for a CUDA graph; it would only serve weights that are used twice.

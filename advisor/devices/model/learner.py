@@ -19,9 +19,12 @@ class Learner:
         targets: (S,) integers, which operator a row is: -1 for one that nobody measured.
         log_ms: (S,).
         known: how many operators there are.
+        trees: the line alone where False, which is quick.
     """
 
-    def __init__(self, rows: np.ndarray, targets: np.ndarray, log_ms: np.ndarray, *, known: int) -> None:
+    def __init__(
+        self, rows: np.ndarray, targets: np.ndarray, log_ms: np.ndarray, *, known: int, trees: bool = True
+    ) -> None:
         self._known = known
         x = self._with_targets(rows, targets)
         self._used = np.flatnonzero(x.std(axis=0) > 1e-9)  # the others say nothing here
@@ -32,13 +35,13 @@ class Learner:
         self._weights = np.linalg.solve(z.T @ z + np.diag(penalty), z.T @ log_ms)
         self.low, self.high = rows.min(axis=0), rows.max(axis=0)
         self._trees = None
-        if len(rows) >= _FEWEST_FOR_TREES:
+        if trees and len(rows) >= _FEWEST_FOR_TREES:
             from sklearn.ensemble import HistGradientBoostingRegressor
 
-            trees = HistGradientBoostingRegressor(
+            grown = HistGradientBoostingRegressor(
                 max_iter=_ROUNDS, learning_rate=_RATE, min_samples_leaf=_LEAF, l2_regularization=1.0, random_state=0
             )
-            self._trees = trees.fit(x[:, self._used], log_ms - z @ self._weights)
+            self._trees = grown.fit(x[:, self._used], log_ms - z @ self._weights)
 
     def __call__(self, rows: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """(S,) log milliseconds."""

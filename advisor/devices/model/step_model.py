@@ -39,9 +39,13 @@ class StepTimes:
 
 
 class StepModel:
-    """Learns from `StepTimes`; one learner for each class of steps, fitted when first asked for."""
+    """Learns from `StepTimes`; one learner for each class of steps, fitted when first asked for.
 
-    def __init__(self, times: StepTimes) -> None:
+    `trees`: see `Learner`.
+    """
+
+    def __init__(self, times: StepTimes, *, trees: bool = True) -> None:
+        self._trees = trees
         seen = [i for i, step in enumerate(times.steps) if step.family != "view" and times.ms[i] > 0]
         kept = np.array(seen, dtype=int)
         self._steps = [times.steps[i] for i in seen]
@@ -72,7 +76,9 @@ class StepModel:
         return self._learners[name]
 
     def _fit(self, mine: np.ndarray) -> Learner:
-        return Learner(self._rows[mine], self._numbers[mine], self._log[mine], known=len(self.targets))
+        return Learner(
+            self._rows[mine], self._numbers[mine], self._log[mine], known=len(self.targets), trees=self._trees
+        )
 
     def __call__(self, steps: Sequence[Step]) -> tuple[np.ndarray, np.ndarray]:
         """(S,) milliseconds of each step, 0 for views; and (S,) whether it lies beyond what was measured."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.devices.drift import drifts, is_noisy, pace_of
+from advisor.devices.drift import Pace, pace_of
 from advisor.devices.model.sums import Counts, between, fit_coefficients, fit_spread
 from advisor.devices.steps.document import step_document, step_from
 from advisor.devices.suite.table import PieceTimes, Table, step_times
@@ -76,7 +76,7 @@ def _is_number(value: object) -> bool:
 def tables_of(records: Sequence[dict[str, Any]]) -> tuple[Table, ...]:
     """One table for each number of threads and kind of run, the least threads at inference first.
 
-    Drift is divided out as in a profile of one network: times become those of the quiet part of the session.
+    Drift is divided out: times become those of the quiet part of the session (see `drift.pace_of`).
     """
     groups: dict[tuple[bool, int], list[dict[str, Any]]] = defaultdict(list)
     for record in records:
@@ -93,9 +93,11 @@ def tables_of(records: Sequence[dict[str, Any]]) -> tuple[Table, ...]:
 def _table(records: list[dict[str, Any]], *, threads: int, training: bool) -> Table:
     from advisor.devices.model.step_model import StepModel
 
-    found = drifts(records)
-    pieces = tuple(_piece(record, drift.scale) for record, drift in zip(records, found, strict=True))
-    noisy = sum(is_noisy(record, drift) for record, drift in zip(records, found, strict=True))
+    references = np.array([float(record["reference_ms"]) for record in records])
+    pace = _pace(tuple(_piece(record, 1.0) for record in records), references)
+    pieces = tuple(
+        _piece(record, 1 / pace.slower(reference)) for record, reference in zip(records, references, strict=True)
+    )
     model = StepModel(step_times(pieces))
     predicted, measured, _ = model.left_out()
     known = np.isfinite(predicted)
@@ -130,16 +132,30 @@ def _table(records: list[dict[str, Any]], *, threads: int, training: bool) -> Ta
         pieces=pieces,
         between=between(coefficients, spread),
         intervals=intervals,
-        pace=pace_of(records),
+        pace=pace,
         error={
             "pieces": len(pieces),
             "steps": int(known.sum()),
-            "noisy_pieces": noisy,
+            "noisy_pieces": sum(pace.is_noisy(reference) for reference in references.tolist()),
             "whole_median_percent": round(float(np.median(percent)), 2),
             "whole_within_10_percent": round(100 * float((percent <= 10).mean()), 1),
             "layer_median_percent": round(100 * float(np.median(np.abs(np.expm1(error[layers])))), 2),
         },
     )
+
+
+def _pace(pieces: Sequence[PieceTimes], references: np.ndarray) -> Pace:
+    """How the pieces slow down with the reference, by lines that saw nothing of each."""
+    from advisor.devices.model.step_model import StepModel
+
+    model = StepModel(step_times(tuple(pieces)), trees=False)
+    predicted, _, _ = model.left_out()
+    guess = dict(zip(model.measured_keys, predicted, strict=True))
+    errors = []
+    for piece in pieces:
+        logs = [guess.get((piece.number, step), np.nan) for step in piece.steps if step.family != "view"]
+        errors.append(np.log(piece.kernels_ms / np.exp(logs).sum()) if logs and piece.kernels_ms else np.nan)
+    return pace_of(references, np.array(errors))
 
 
 def _piece(record: dict[str, Any], scale: float) -> PieceTimes:

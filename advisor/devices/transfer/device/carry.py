@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.devices.drift import pace_of
+from advisor.devices.drift import quiet_pace
 from advisor.devices.predict import interval
 from advisor.devices.profile import Profile
 from advisor.devices.suite.records import key_of
@@ -149,7 +149,7 @@ def _table(pairs: Pairs, ratio: StepRatio, left: LeftOut) -> Table:
         pieces=pieces,
         between=between,
         intervals=_intervals(table, left),
-        pace=pace_of(pairs.records),
+        pace=quiet_pace(pairs.records, slope=table.pace.slope),
         error={
             "pieces": len(pieces),
             "steps": sum(len(errors) for errors in left.steps.values()),
