@@ -2,7 +2,8 @@
 
     advisor profile --suite --out here.json
     python benchmarks/latency.py --profile here.json
-    python benchmarks/latency.py --profile here.json --networks torchvision:vgg16,timm:convnext_atto --batches 1
+    python benchmarks/latency.py --profile here.json --networks torchvision:vgg16,timm:convnext_atto --batches 1 \\
+        --plans latency=70%,latency=50%,latency=35%
 
 Each network is timed as deployed, dense and planned in turn in one run, beside what the profile says of it. "At this
 pace": the profile's reference layer runs in the same rounds, and where it is slower than it was in the quiet part of
@@ -35,7 +36,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--networks", default=",".join(HELD_OUT), help="separated by commas")
     parser.add_argument("--batches", default="1,8", help="separated by commas")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--plan", default="macs=40%", help="budget of the planned networks; empty: dense alone")
+    parser.add_argument("--plans", default="macs=40%", help="budgets, a plan for each; empty: dense alone")
     parser.add_argument("--training", action="store_true", help="training steps: forward, backward, optimiser; dense")
     parser.add_argument("--seconds", type=float, default=4.0, help="to time one network at one batch size")
     parser.add_argument("--no-isolated", action="store_true", help="leave the leaves timed alone out")

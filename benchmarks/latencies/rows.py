@@ -33,11 +33,11 @@ def row_of(name: str, batch: int, profile: Profile, arguments: argparse.Namespac
     network = with_batch(open_network(name, None, device="cpu"), batch)
     at = profile.at(batch=batch, threads=arguments.threads, training=arguments.training)
     plans: dict[str, advisor.Plan | None] = {"dense": None}
-    if arguments.plan and not arguments.training:
-        key, _, value = arguments.plan.partition("=")
-        # A network whose every layer is too small, or belongs to something else, has none.
+    for budget in filter(None, arguments.plans.split(",") if not arguments.training else ()):
+        key, _, value = budget.partition("=")
+        # A network whose every layer is too small, or that cannot become so fast, has none.
         with contextlib.suppress(advisor.AdvisorError):
-            plans["planned"] = advisor.plan(network, budgets={key: value}, patterns=["group", "channel"])
+            plans[budget] = advisor.plan(network, profile=at, budgets={key: value}, patterns=["group", "channel"])
     predicted = {kind: predict_latency(network, at, plan, training=arguments.training) for kind, plan in plans.items()}
     taken = time_in_turn(
         network,
