@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advisor.devices.measure import measure
+    from advisor.devices.measuring.measure import measure
     from advisor.devices.profile import Profile, load_profile
     from advisor.errors import AdvisorError
     from advisor.network import Layer, Network
@@ -24,7 +24,7 @@ _HOMES = {
     "frontier": "advisor.planning.frontier",
     "load_plan": "advisor.plans.plan",
     "load_profile": "advisor.devices.profile",
-    "measure": "advisor.devices.measure",
+    "measure": "advisor.devices.measuring.measure",
     "plan": "advisor.planning.make",
 }
 

@@ -4,7 +4,7 @@
     python benchmarks/active.py --profile r18.json --model torchvision:resnet18 --patterns group,channel
 
 Measurements are taken from the profile, in passes of one form of each layer as `advisor profile` takes them: *active*
-chooses each pass by what the ones before it told (`advisor.devices.active`), *fixed* by the order known beforehand,
+chooses each pass by what the ones before it told (`measuring.active`), *fixed* by the order known beforehand,
 *random* by chance. After each share of the measurements the rest of the table is predicted. Printed are its median
 error over all forms (measured ones have none), the same of the forms that plans for the budgets choose with the full
 table, and of plans made with the partial table: by how much the full table says that they miss their budget, and by how
@@ -25,11 +25,11 @@ from tabulate import tabulate
 
 import advisor
 from advisor.commands.network import open_network
-from advisor.devices.active import next_worths
-from advisor.devices.compose import predict_latency
+from advisor.devices.measuring.active import next_worths
+from advisor.devices.measuring.scout import wanted_by_plans
+from advisor.devices.measuring.work import Task, in_order, options_of, tasks_of, worths
+from advisor.devices.predicting.compose import predict_latency
 from advisor.devices.profile import Measurement, Profile
-from advisor.devices.scout import wanted_by_plans
-from advisor.devices.work import Task, in_order, options_of, tasks_of, worths
 from advisor.network import Network
 from advisor.runtime.execution import Execution
 
@@ -150,7 +150,7 @@ def used_by_plans(network: Network, full: Profile, patterns: list[str]) -> list[
 def active(
     network: Network, full: Profile, tasks: Sequence[Task], before: Mapping[str, float], patterns: list[str]
 ) -> Worth:
-    """As `advisor.devices.lookout` does, with a look at what plans want after every pass."""
+    """As `advisor.devices.measuring.lookout` does, with a look at what plans want after every pass."""
 
     def worth(waiting: set[str], known: Mapping[str, Measurement]) -> Mapping[str, float]:
         sparse = any(m.execution.method == "direct" for m in known.values())

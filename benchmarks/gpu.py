@@ -22,7 +22,7 @@ import torch
 from tabulate import tabulate
 from torch import Tensor, nn
 
-from advisor.devices.clocks import clock_for
+from advisor.devices.measuring.clocks import clock_for
 from advisor.runtime import gpu
 from advisor.runtime.gpu.semi import semi_structured, why_not_semi
 from advisor.runtime.sparse import sparse

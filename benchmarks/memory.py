@@ -26,8 +26,8 @@ from tabulate import tabulate
 import advisor
 from advisor.commands.network import open_network
 from advisor.counting.liveness import storages
+from advisor.devices.measuring.subject import with_batch
 from advisor.devices.memory import memory_document
-from advisor.devices.subject import with_batch
 from advisor.errors import AdvisorError
 
 MODELS = (

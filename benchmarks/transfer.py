@@ -152,7 +152,7 @@ def section(title: str, table: Table, counts: Sequence[int], count: int) -> None
 
 def here(name: str, count: int, judged: int, threads: int, seconds: float) -> None:
     """A profile of another machine: `count` times here, then `judged` other pieces of work, drawn at random."""
-    from advisor.devices.alone import timer_alone
+    from advisor.devices.measuring.alone import timer_alone
     from advisor.devices.settings import cpu_threads
     from advisor.devices.transfer.carry import transfer
     from advisor.devices.transfer.here import measure_here

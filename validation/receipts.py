@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from advisor.devices.in_turn import time_in_turn
-from advisor.devices.subject import real_inputs
-from advisor.devices.timing import ratio
+from advisor.devices.measuring.in_turn import time_in_turn
+from advisor.devices.measuring.subject import real_inputs
+from advisor.devices.measuring.timing import ratio
 from advisor.plans.apply import apply_plan
 from advisor.trace import analyze
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from advisor.devices.measuring.timing import Sample
     from advisor.devices.profile import Profile
-    from advisor.devices.timing import Sample
     from advisor.network import Network
     from advisor.runtime.methods import Method
     from validation.contestants import Contestant
@@ -55,7 +55,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """One interleaved run over all contestants. `waited`: as in `advisor.devices.verify.Receipt`."""
+    """One interleaved run over all contestants. `waited`: as in `advisor.devices.predicting.verify.Receipt`."""
 
     by_plan: Mapping[str, Timing]
     settings: str
@@ -109,7 +109,7 @@ def time_all(
     threads: int | None = None,
     seconds: float = 10.0,
 ) -> Timings:
-    """Times every contestant as it would be deployed, all in turn: see `advisor.devices.in_turn`.
+    """Times every contestant as it would be deployed, all in turn: see `advisor.devices.measuring.in_turn`.
 
     Args:
         network: with its module.

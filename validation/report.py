@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.commands.options import big, finite
-from advisor.devices.choice import count_methods
+from advisor.devices.predicting.choice import count_methods
 from advisor.files import write_bytes, write_json
 from validation.exchange import Accuracies, Exchange, Verdict, way_of
 from validation.statistics import CONFIDENCE, Mean, differences, mean_interval

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from advisor.devices.timing import NOTEWORTHY
+from advisor.devices.measuring.timing import NOTEWORTHY
 from advisor.errors import AdvisorError, DeviceError, ProfileError
 from advisor.models import load_model
 from advisor.planning.budgets import TIMES, cost_text
@@ -182,7 +182,7 @@ def predicted_costs(one: Contestant, wish: Wish, network: Network) -> tuple[dict
     if one.plan is None:
         found |= {"params": network.params, "macs": network.macs}
     if wish.profile is not None:
-        from advisor.devices.verify import predict_latency
+        from advisor.devices.predicting.verify import predict_latency
 
         try:
             told = predict_latency(network, wish.profile, one.plan)

@@ -77,7 +77,7 @@ def devices(
 
 
 def _check(name: str, device: str | None, seconds: float) -> tuple[dict[str, Any], str]:
-    from advisor.devices.fit import check_fit
+    from advisor.devices.measuring.fit import check_fit
     from advisor.devices.profile import load_profile
 
     profile = load_profile(name)

@@ -10,7 +10,7 @@ import click
 from advisor.commands.options import input_option, json_option, model_argument, profile_option, table, threads_option
 
 if TYPE_CHECKING:
-    from advisor.devices.verify import Prediction, Receipt
+    from advisor.devices.predicting.verify import Prediction, Receipt
 
 
 @click.command()
@@ -53,9 +53,9 @@ def latency(
       advisor latency timm:convnext_tiny --profile here.json --batch 8 --threads 2 --memory
     """
     from advisor.commands.network import open_network
+    from advisor.devices.measuring.subject import batch_of, with_batch
+    from advisor.devices.predicting.verify import predict_latency, verify_latency
     from advisor.devices.profile import load_profile
-    from advisor.devices.subject import batch_of, with_batch
-    from advisor.devices.verify import predict_latency, verify_latency
     from advisor.errors import ProfileError
 
     if not profile_name:
@@ -96,8 +96,8 @@ def _methods(counted: Mapping[str, int]) -> str:
 
 
 def _text(predicted: Prediction, dense: Prediction | None, receipt: Receipt | None) -> str:
-    from advisor.devices.choice import count_methods
-    from advisor.devices.timing import NOTEWORTHY
+    from advisor.devices.measuring.timing import NOTEWORTHY
+    from advisor.devices.predicting.choice import count_methods
 
     rows = [_row("predicted", predicted.latency_ms, predicted.low_ms, predicted.high_ms)]
     if receipt:

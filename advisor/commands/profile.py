@@ -77,7 +77,7 @@ def profile(
     started = time.perf_counter()  # loading torch and the network counts, too
     from advisor.commands.network import open_network
     from advisor.devices.cuda.run import gpu_options
-    from advisor.devices.measure import measure
+    from advisor.devices.measuring.measure import measure
     from advisor.devices.settings import check_device
     from advisor.errors import ProfileError
 

@@ -119,7 +119,7 @@ def _device(
     from dataclasses import replace
     from pathlib import Path
 
-    from advisor.devices.measure import check_out
+    from advisor.devices.measuring.measure import check_out
     from advisor.devices.transfer.device.carry import transfer_device
     from advisor.devices.transfer.device.here import run_pieces
 
@@ -152,7 +152,7 @@ def _device(
 def _networks(profile: Profile) -> dict[str, Network]:
     """Those of the profile's networks that can be built by name."""
     from advisor.commands.network import open_network
-    from advisor.devices.work import network_hash
+    from advisor.devices.measuring.work import network_hash
     from advisor.errors import AdvisorError
 
     found = {}

@@ -22,8 +22,8 @@ from advisor.devices.settings import (
 from advisor.errors import ProfileError, unknown
 
 if TYPE_CHECKING:
-    from advisor.devices.estimator import Estimator
-    from advisor.devices.predict import Predictor
+    from advisor.devices.predicting.estimator import Estimator
+    from advisor.devices.predicting.predict import Predictor
     from advisor.devices.steps.step import Step
     from advisor.devices.suite.table import Table
     from advisor.network import Network, Shape
@@ -214,7 +214,7 @@ class Profile:
 
     @cached_property
     def _predictor(self) -> Predictor:
-        from advisor.devices.predict import Predictor
+        from advisor.devices.predicting.predict import Predictor
 
         if not self.measurements:
             raise ProfileError(
@@ -226,7 +226,7 @@ class Profile:
         """The whole network with these layers and inputs, under whatever name: measured, or predicted by a device
         profile. None where there is none.
         """
-        from advisor.devices.work import network_hash
+        from advisor.devices.measuring.work import network_hash
 
         wanted: str | None = None
         for known in self.networks.values():
@@ -242,7 +242,7 @@ class Profile:
         return self._predicted(network)
 
     def _predicted(self, network: Network) -> Whole:
-        from advisor.devices.whole import predicted_whole
+        from advisor.devices.predicting.whole import predicted_whole
 
         if id(network) not in self._wholes:
             self._wholes[id(network)] = (network, predicted_whole(network, self))

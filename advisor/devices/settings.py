@@ -27,9 +27,7 @@ class Settings:
     dtype: str
     training: bool  # forward and backward instead of inference
     kernels: str = ""  # the sparse kernels that were there, as `methods.kernels` names them; "": none
-    number: str = (
-        ""  # on a GPU, a `cuda.forms.Number` to which the network was converted; "": as given, as torch is set
-    )
+    number: str = ""  # of a GPU, one of `cuda.forms.NUMBERS` in which it ran; "": as given, as torch is set
     channels_last: bool = False  # images and weights lie with their channels together
     flush_l2: bool = False  # the GPU's L2 was emptied before each run
 

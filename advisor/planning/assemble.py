@@ -133,7 +133,7 @@ def _lines(
             continue
         low = high = None
         if key in TIMES and profile is not None:
-            from advisor.devices.compose import predict_options
+            from advisor.devices.predicting.compose import predict_options
 
             predicted = predict_options(network, profile, options, training=key == "training_latency", methods=methods)
             low, high = min(predicted.low_ms, found[key]), max(predicted.high_ms, found[key])

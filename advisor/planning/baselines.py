@@ -64,7 +64,7 @@ def baselines(
     for kind in kinds:
         if kind not in BASELINES:
             raise PlanError(unknown("baseline", str(kind), BASELINES))
-    from advisor.devices.compose import plan_options
+    from advisor.devices.predicting.compose import plan_options
 
     plan_options(network, plan)  # refuses another network's plan
     limits = {key: line.budget for key, line in plan.costs.items() if line.budget is not None}

@@ -18,7 +18,7 @@ from advisor.planning.sensitivity import losses
 from advisor.planning.table import CostTable, LevelGroup, Peaks
 
 if TYPE_CHECKING:
-    from advisor.devices.option_times import OptionTimes
+    from advisor.devices.predicting.option_times import OptionTimes
     from advisor.devices.profile import Profile
     from advisor.network import Layer, Network
     from advisor.runtime.methods import Method
@@ -129,7 +129,7 @@ def _times(
         raise BudgetError(
             "budgets latency and training_latency need two profiles, one made with --training; give one of them a plan"
         )
-    from advisor.devices.option_times import option_times
+    from advisor.devices.predicting.option_times import option_times
 
     training = asked[0] == "training_latency" if asked else bool(profile.settings and profile.settings.training)
     times = option_times(network, profile, menu.options, training=training)

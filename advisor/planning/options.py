@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from advisor.devices.work import WIDTH_LEVELS
+from advisor.devices.measuring.work import WIDTH_LEVELS
 from advisor.errors import PatternError, PlanError, unknown
 from advisor.patterns.option import DENSE, Option
 from advisor.planning.table import Requirement

@@ -10,12 +10,12 @@ import torch
 
 import advisor
 from advisor.commands.network import open_network
-from advisor.devices.compose import predict_latency
-from advisor.devices.in_turn import time_in_turn
+from advisor.devices.measuring.in_turn import time_in_turn
+from advisor.devices.measuring.subject import forward_call, inference_ready, real_inputs, real_module, with_batch
+from advisor.devices.measuring.timing import clock_for, time_interleaved
+from advisor.devices.predicting.compose import predict_latency
 from advisor.devices.settings import cpu_threads
-from advisor.devices.subject import forward_call, inference_ready, real_inputs, real_module, with_batch
 from advisor.devices.suite.measure import reference_call
-from advisor.devices.timing import clock_for, time_interleaved
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from advisor.devices.clocks import settle_allocator
+from advisor.devices.measuring.clocks import settle_allocator
 from advisor.errors import KernelError
 from advisor.runtime import native
 from advisor.runtime.native import library

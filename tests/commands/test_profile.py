@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from advisor.cli import run
+from advisor.devices.measuring.session import Session
 from advisor.devices.profile import load_profile
-from advisor.devices.session import Session
 
 
 def command(out: Path, *more: str) -> list[str]:

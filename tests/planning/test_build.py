@@ -9,8 +9,8 @@ import pytest
 from torch import Tensor, nn
 
 import advisor
-from advisor.devices.compose import predict_options
 from advisor.devices.energy import energy_mj
+from advisor.devices.predicting.compose import predict_options
 from advisor.devices.profile import Profile, load_profile
 from advisor.errors import BudgetError, PatternError, ProfileError
 from advisor.network import Network

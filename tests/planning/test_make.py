@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import advisor
-from advisor.devices.compose import predict_latency
+from advisor.devices.predicting.compose import predict_latency
 from advisor.devices.profile import Profile
 from advisor.errors import AdvisorError, BudgetError, PlanError
 from advisor.network import Network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import advisor
-from advisor.devices.compose import predict_options
+from advisor.devices.predicting.compose import predict_options
 from advisor.network import Network
 from advisor.planning.baselines import baselines
 from advisor.planning.build import build_table

@@ -7,7 +7,7 @@ import pytest
 
 from advisor.coupling import kept_channels_of
 from advisor.coupling.trial import tried
-from advisor.devices.work import WIDTH_LEVELS
+from advisor.devices.measuring.work import WIDTH_LEVELS
 from advisor.errors import PatternError
 from advisor.models import load_model
 from advisor.patterns.option import DENSE

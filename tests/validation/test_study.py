@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from advisor.cli import run
-from advisor.devices.choice import count_methods
+from advisor.devices.predicting.choice import count_methods
 from advisor.errors import AdvisorError
 from advisor.network import Network
 from advisor.plans.plan import Plan

@@ -21,7 +21,7 @@ from advisor.errors import AdvisorError
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 _LOG = logging.getLogger(__name__)
 _TAIL_BYTES = 8192
-_BAR = re.compile(r"(\w+) (\d+)/(\d+) \|")  # as advisor.devices.progress writes it, then ", 2 min 3 s left, what"
+_BAR = re.compile(r"(\w+) (\d+)/(\d+) \|")  # as measuring.progress writes it, then ", 2 min 3 s left, what"
 _LEFT = re.compile(r", ([^,|]+) left\b")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advisor.devices.clocks import Clock, Work
+    from advisor.devices.measuring.clocks import Clock, Work
 
 _LEAST = 32 * 2**20
 _UNKNOWN = 256 * 2**20  # more than any GPU's L2 so far

@@ -136,7 +136,7 @@ def gpu_form(
         DeviceError: an unknown format, or one that the module's GPU does not compute in.
     """
     from advisor.devices.cuda.facts import facts_of
-    from advisor.devices.subject import forward_call, training_call
+    from advisor.devices.measuring.subject import forward_call, training_call
 
     wanted = checked_number(number)
     place = next((t.device for t in (*module.parameters(), *module.buffers())), None)

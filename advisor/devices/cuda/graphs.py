@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.cuda.kernels import count_kernels
-from advisor.devices.timing import Sample, clock_for, time_interleaved
+from advisor.devices.measuring.timing import Sample, clock_for, time_interleaved
 from advisor.errors import KernelError
 
 if TYPE_CHECKING:
-    from advisor.devices.clocks import Clock, Work
+    from advisor.devices.measuring.clocks import Clock, Work
 
 _WARMUP = 3  # runs on the side stream: libraries set themselves up, allocations settle
 

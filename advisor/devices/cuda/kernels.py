@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from advisor.devices.clocks import Work
+    from advisor.devices.measuring.clocks import Work
 
 _COPIES = ("Memcpy", "Memset")
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.devices.estimator import WholeEstimate
 from advisor.devices.gpu.classes import KERNELS, LAYERS, step_classes
 from advisor.devices.gpu.columns import by_layers, network_columns
 from advisor.devices.gpu.conformal import Interval
@@ -18,7 +17,8 @@ from advisor.devices.gpu.facts import ITEM_BYTES, Facts
 from advisor.devices.gpu.layer_model import LayerModel
 from advisor.devices.gpu.rates import Rates
 from advisor.devices.gpu.shapes import from_executions
-from advisor.devices.predict import Estimate, Origin
+from advisor.devices.predicting.estimator import WholeEstimate
+from advisor.devices.predicting.predict import Estimate, Origin
 from advisor.errors import ProfileError
 
 if TYPE_CHECKING:

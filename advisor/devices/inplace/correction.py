@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from advisor.devices.features import sibling_group
+from advisor.devices.predicting.features import sibling_group
 
 if TYPE_CHECKING:
     from advisor.runtime.execution import Execution

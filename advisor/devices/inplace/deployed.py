@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from advisor.devices.inplace.stopwatch import described
-from advisor.devices.subject import forward_call, try_once
+from advisor.devices.measuring.subject import forward_call, try_once
 from advisor.patterns.option import DENSE
 from advisor.runtime.execution import Execution, executions, plain
 

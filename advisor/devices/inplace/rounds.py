@@ -13,7 +13,7 @@ import torch
 from advisor.devices.inplace.collect import Time
 from advisor.devices.inplace.deployed import work_of
 from advisor.devices.inplace.stopwatch import Stopwatch, empty_step_ns, timed
-from advisor.devices.timing import Sample, clock_for, summarize, time_interleaved, waited_share
+from advisor.devices.measuring.timing import Sample, clock_for, summarize, time_interleaved, waited_share
 from advisor.errors import ProfileError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from advisor.devices.inplace.collect import Time
-    from advisor.devices.kept import Pass
+    from advisor.devices.measuring.kept import Pass
     from advisor.devices.profile import Measurement
 
 _SHRINK = 4.0  # so many passes count as much as knowing nothing of what a call costs

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from advisor.devices.clocks import queued_ns
+from advisor.devices.measuring.clocks import queued_ns
 from advisor.devices.steps.describe import describe, describe_own
 from advisor.devices.steps.record import Paths, Recording, is_work
 from advisor.devices.steps.step import Step

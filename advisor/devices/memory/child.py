@@ -34,10 +34,10 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """Bytes; see `MemoryReceipt` for the keys."""
     import torch
 
+    from advisor.devices.measuring.subject import real_inputs, try_once
     from advisor.devices.memory.deployed import ready
     from advisor.devices.memory.steps import Step
     from advisor.devices.memory.warmup import cushion, warm_up
-    from advisor.devices.subject import real_inputs, try_once
     from advisor.models import load_model
 
     torch.set_num_threads(int(asked["threads"]))
@@ -80,7 +80,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 
 def _opened(asked: dict[str, Any]) -> tuple[Any, Any]:
     from advisor.commands.network import open_network
-    from advisor.devices.subject import with_batch
+    from advisor.devices.measuring.subject import with_batch
     from advisor.plans.plan import load_plan
 
     shapes = [tuple(shape) for shape in asked["input_shapes"]]
@@ -92,8 +92,8 @@ def _opened(asked: dict[str, Any]) -> tuple[Any, Any]:
 
 def _imported(network: Any, plan: Any, training: bool) -> None:
     """Prepares the network once without memory, so that what that imports is there before the baseline."""
+    from advisor.devices.measuring.subject import module_of
     from advisor.devices.memory.deployed import ready
-    from advisor.devices.subject import module_of
 
     try:
         ready(network, plan, module_of(network), training=training)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from advisor.devices.measuring.subject import real_inputs, try_once
 from advisor.devices.memory.deployed import ready, weighted
 from advisor.devices.memory.receipt import MemoryReceipt
 from advisor.devices.memory.steps import Step
-from advisor.devices.subject import real_inputs, try_once
 
 if TYPE_CHECKING:
     from advisor.network import Network

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from advisor.devices.subject import inference_ready, module_of, real_inputs, real_module
+from advisor.devices.measuring.subject import inference_ready, module_of, real_inputs, real_module
 from advisor.errors import ProfileError
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from advisor.devices.measuring.subject import with_batch
 from advisor.devices.memory.deployed import module_for, weighted
 from advisor.devices.memory.predict import predict_memory
 from advisor.devices.memory.prediction import MemoryPrediction
 from advisor.devices.memory.receipt import MemoryReceipt
 from advisor.devices.memory.verify import verify_memory
-from advisor.devices.subject import with_batch
 from advisor.errors import ModelError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def predicted_memory(
     except ModelError as error:
         if "real=True" not in str(error) or device != "cpu":
             raise
-    from advisor.devices.subject import real_inputs
+    from advisor.devices.measuring.subject import real_inputs
 
     with_memory = weighted(network) if any(p.is_meta for p in module.parameters()) else module
     found = predict_memory(with_memory, real_inputs(network, "cpu"), real=True, **options)

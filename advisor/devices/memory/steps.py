@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from advisor.devices.subject import forward_call, training_call
+from advisor.devices.measuring.subject import forward_call, training_call
 from advisor.errors import ProfileError, unknown
 
 OptimizerName = Literal["sgd", "sgd_momentum", "adam"]

@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.devices.measuring.subject import batch_of, with_batch
 from advisor.devices.memory.receipt import MemoryReceipt
 from advisor.devices.memory.resident import ALLOCATOR
 from advisor.devices.memory.steps import check_optimizer
 from advisor.devices.settings import check_device, device_type
-from advisor.devices.subject import batch_of, with_batch
 from advisor.errors import ProfileError
 
 if TYPE_CHECKING:

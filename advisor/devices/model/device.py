@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advisor.devices.estimator import WholeEstimate
 from advisor.devices.model.monotone import along_kept
 from advisor.devices.model.step_model import StepModel, class_of
 from advisor.devices.model.steps_of import step_of
 from advisor.devices.model.sums import Counts
-from advisor.devices.predict import Estimate
+from advisor.devices.predicting.estimator import WholeEstimate
+from advisor.devices.predicting.predict import Estimate
 
 if TYPE_CHECKING:
     from advisor.devices.steps.record import Recording

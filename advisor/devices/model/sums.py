@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.devices.predict import interval
+from advisor.devices.predicting.predict import interval
 
 if TYPE_CHECKING:
     from advisor.devices.steps.record import Recording

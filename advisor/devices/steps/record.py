@@ -167,7 +167,7 @@ def _run(
 ) -> Recording:
     from torch.nn.utils.stateless import _reparametrize_module
 
-    from advisor.devices.subject import forward_call, training_call
+    from advisor.devices.measuring.subject import forward_call, training_call
 
     with _reparametrize_module(module, held, tie_weights=True), Paths(module) as paths:
         if training:

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from advisor.devices.clocks import CpuClock
 from advisor.devices.inplace.stopwatch import empty_step_ns
-from advisor.devices.journal import Header, Journal
-from advisor.devices.measure import check_out
+from advisor.devices.measuring.clocks import CpuClock
+from advisor.devices.measuring.journal import Header, Journal
+from advisor.devices.measuring.measure import check_out
+from advisor.devices.measuring.progress import Hook, Progress, interruptible
+from advisor.devices.measuring.subject import forward_call, layer_call, training_call
 from advisor.devices.profile import Profile
-from advisor.devices.progress import Hook, Progress, interruptible
 from advisor.devices.settings import Settings, cpu_threads, this_machine
-from advisor.devices.subject import forward_call, layer_call, training_call
 from advisor.devices.suite.designs import piece
 from advisor.devices.suite.piece_times import time_in_place
 from advisor.devices.suite.records import key_of, record_of, tables_of

@@ -11,11 +11,11 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from advisor.devices.clocks import Clock
-from advisor.devices.drift import together
 from advisor.devices.inplace.stopwatch import described, timed
+from advisor.devices.measuring.clocks import Clock
+from advisor.devices.measuring.drift import together
+from advisor.devices.measuring.timing import Sample, summarize
 from advisor.devices.steps.record import Recording
-from advisor.devices.timing import Sample, summarize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.devices.drift import Pace, pace_of
+from advisor.devices.measuring.drift import Pace, pace_of
 from advisor.devices.model.sums import Counts, between, fit_coefficients, fit_spread
 from advisor.devices.steps.document import step_document, step_from
 from advisor.devices.suite.table import PieceTimes, Table, step_times
@@ -172,6 +172,6 @@ def _piece(record: dict[str, Any], scale: float) -> PieceTimes:
 
 
 def _ends(residuals: np.ndarray) -> tuple[float, float]:
-    from advisor.devices.predict import interval
+    from advisor.devices.predicting.predict import interval
 
     return interval(residuals) if len(residuals) >= 8 else (-0.7, 0.7)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from advisor.devices.drift import Pace
+from advisor.devices.measuring.drift import Pace
 from advisor.devices.model.step_model import StepTimes
 from advisor.devices.model.sums import Between, Counts
 from advisor.devices.steps.document import step_document, step_from

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.document import from_document, to_document
-from advisor.devices.predict import Predictor, error_summary
+from advisor.devices.predicting.predict import Predictor, error_summary
 from advisor.devices.profile import Measurement, Profile, Whole
 from advisor.devices.settings import Machine, Settings
 from advisor.errors import AdvisorError, ProfileError, unknown

@@ -46,7 +46,7 @@ def from_spdy(
     Raises:
         ProfileError: a bad line, or a layer that the network does not have.
     """
-    from advisor.devices.subject import batch_of
+    from advisor.devices.measuring.subject import batch_of
 
     found = parse(text, file)
     kind: Pattern = pattern or ("block" if "block" in Path(file).stem.lower() else "unstructured")
@@ -113,7 +113,7 @@ def _measurements(
 
 
 def _whole(found: Timings, network: Network, profile: Profile, deviation: float) -> Whole:
-    from advisor.devices.work import network_hash
+    from advisor.devices.measuring.work import network_hash
     from advisor.patterns.option import DENSE
     from advisor.runtime.execution import executions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from advisor.devices.alone import Timer, timer_alone
+from advisor.devices.measuring.alone import Timer, timer_alone
 from advisor.devices.profile import Measurement, Profile
 from advisor.devices.settings import Machine, Settings, check_device, cpu_threads, device_type, this_machine
 from advisor.devices.transfer.design import choose

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advisor.devices.predict import interval
+from advisor.devices.predicting.predict import interval
 from advisor.devices.transfer.features import Floats, Scale, rows_of
 from advisor.devices.transfer.model import RatioModel, percent
 from advisor.errors import ProfileError

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from advisor.devices.alone import in_place_factor
+from advisor.devices.measuring.alone import in_place_factor
 from advisor.devices.profile import Measurement, Profile
 from advisor.errors import ProfileError
 

@@ -42,7 +42,7 @@ def test_the_flush_is_off_the_clock() -> None:
 @pytest.mark.gpu
 @needs_gpu
 def test_a_real_flush() -> None:
-    from advisor.devices.clocks import clock_for
+    from advisor.devices.measuring.clocks import clock_for
 
     flush = L2Flush("cuda")
     assert flush.bytes >= 32 * MIB

@@ -7,7 +7,7 @@ from torch import nn
 from advisor.devices.cuda.flush import FlushingClock, L2Flush
 from advisor.devices.cuda.graphs import GraphTiming, capture, time_graph
 from advisor.devices.cuda.kernels import count_kernels, kernel_names
-from advisor.devices.timing import Sample, summarize
+from advisor.devices.measuring.timing import Sample, summarize
 from advisor.errors import KernelError
 from tests.devices.cuda.conftest import needs_gpu
 
@@ -77,7 +77,7 @@ def test_a_small_network_is_bound_by_launches() -> None:
 
 
 def _clock():  # type: ignore[no-untyped-def]
-    from advisor.devices.clocks import clock_for
+    from advisor.devices.measuring.clocks import clock_for
 
     return clock_for("cuda")
 

@@ -7,7 +7,7 @@ import pytest
 from advisor.devices.inplace.collect import Time
 from advisor.devices.inplace.correction import Correction, Pair
 from advisor.devices.inplace.saved import deviations, saved_ms, usual
-from advisor.devices.kept import Pass
+from advisor.devices.measuring.kept import Pass
 from advisor.devices.profile import Measurement
 from advisor.runtime.execution import Execution
 

@@ -9,8 +9,8 @@ from advisor.devices.inplace import rounds
 from advisor.devices.inplace.collect import Time, dense_times, merged
 from advisor.devices.inplace.deployed import Deployed, deployed
 from advisor.devices.inplace.rounds import in_rounds
-from advisor.devices.subject import inference_ready, real_inputs, real_module
-from advisor.devices.timing import summarize
+from advisor.devices.measuring.subject import inference_ready, real_inputs, real_module
+from advisor.devices.measuring.timing import summarize
 from advisor.network import Network
 from advisor.patterns.option import DENSE
 from advisor.runtime.execution import executions

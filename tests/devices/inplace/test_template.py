@@ -10,8 +10,8 @@ from advisor.devices.inplace.deployed import Deployed, deployed
 from advisor.devices.inplace.passes import Passes, choices_of
 from advisor.devices.inplace.taken_in import Call, calls_of, taken_in
 from advisor.devices.inplace.template import Choice, Template, template_of
-from advisor.devices.subject import inference_ready, real_inputs, real_module
-from advisor.devices.work import options_of
+from advisor.devices.measuring.subject import inference_ready, real_inputs, real_module
+from advisor.devices.measuring.work import options_of
 from advisor.network import Network
 from advisor.patterns.option import Option
 from advisor.runtime import native

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advisor.devices.inplace.stopwatch import described
+from advisor.devices.measuring.subject import forward_call, training_call
 from advisor.devices.steps.record import Recording, record_steps
 from advisor.devices.steps.step import Step
-from advisor.devices.subject import forward_call, training_call
 
 
 class Listed(nn.Module):

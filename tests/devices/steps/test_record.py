@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from advisor.devices.inplace.stopwatch import described, timed
+from advisor.devices.measuring.subject import forward_call
 from advisor.devices.steps.record import Recording, record_steps
 from advisor.devices.steps.step import Step
-from advisor.devices.subject import forward_call
 from advisor.devices.suite.designs import kinds, piece
 from advisor.devices.suite.thin import thinned
 from advisor.errors import ProfileError

@@ -18,7 +18,7 @@ CONV = "conv2d,dense,1x3x8x8,16x3x3x3,1x1,1x1,1x1,0.5\n"
 
 @pytest.fixture
 def profile(mobilenet: Network) -> Profile:
-    from advisor.devices.work import options_of
+    from advisor.devices.measuring.work import options_of
 
     sparse = options_of(mobilenet, ("channel",))
     executed = {**all_executions(mobilenet, widths(mobilenet)), **all_executions(mobilenet, sparse, have=True)}

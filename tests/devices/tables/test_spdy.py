@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from advisor.devices.compose import predict_latency
+from advisor.devices.predicting.compose import predict_latency
 from advisor.devices.tables.convert import kind_of, read_table
 from advisor.devices.tables.spdy import from_spdy
 from advisor.devices.tables.spdy_lines import parse

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from advisor.devices.measuring.timing import Sample, summarize
 from advisor.devices.profile import Measurement
-from advisor.devices.timing import Sample, summarize
 from advisor.runtime.execution import Execution
 
 

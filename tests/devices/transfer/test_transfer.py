@@ -26,7 +26,7 @@ from tests.devices.transfer.machines import other_ms, timer, times
 
 @pytest.fixture(scope="module")
 def profile(mobilenet: Network) -> Profile:
-    from advisor.devices.work import options_of
+    from advisor.devices.measuring.work import options_of
 
     sparse = options_of(mobilenet, ("channel",))
     executed = {
@@ -201,7 +201,7 @@ def test_measuring_here(profile: Profile) -> None:
 
 
 def test_command_there_and_back(digits: Network, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from advisor.devices.work import options_of
+    from advisor.devices.measuring.work import options_of
 
     profile = profile_of(digits, all_executions(digits, options_of(digits, ("channel",)), have=True).values())
     source, csv, out = (str(tmp_path / name) for name in ("p.json", "t.csv", "new.json"))

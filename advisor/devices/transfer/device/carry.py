@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.devices.drift import quiet_pace
-from advisor.devices.predict import interval
+from advisor.devices.measuring.drift import quiet_pace
+from advisor.devices.predicting.predict import interval
 from advisor.devices.profile import Profile
 from advisor.devices.suite.records import key_of
 from advisor.devices.suite.table import PieceTimes, Table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.devices.drift import drifts, is_noisy
+from advisor.devices.measuring.drift import drifts, is_noisy
 from advisor.devices.model.sums import Counts
 from advisor.devices.steps.document import step_from
 from advisor.devices.suite.table import PieceTimes

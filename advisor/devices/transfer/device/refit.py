@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from advisor.devices.model.sums import Between, between, fit_spread
-from advisor.devices.predict import interval
+from advisor.devices.predicting.predict import interval
 
 if TYPE_CHECKING:
     from advisor.devices.suite.table import PieceTimes

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from advisor.devices.drift import Pace
+from advisor.devices.measuring.drift import Pace
 from advisor.devices.model.step_model import Class, class_of
 from advisor.devices.model.sums import Between, Counts
 from advisor.devices.profile import Profile

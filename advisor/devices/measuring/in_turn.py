@@ -1,0 +1,120 @@
+"""Whole networks as they would be deployed, timed in turn in one run: under several plans, and dense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from advisor.devices.measuring.subject import (
+    batch_of,
+    dtype_of,
+    forward_call,
+    inference_ready,
+    real_inputs,
+    real_module,
+    training_call,
+    try_once,
+    with_batch,
+)
+from advisor.devices.measuring.timing import Sample, clock_for, time_interleaved, waited_share
+from advisor.devices.settings import Settings, check_device, cpu_threads, device_type
+from advisor.runtime.methods import kernels
+
+if TYPE_CHECKING:
+    from advisor.devices.profile import Profile
+    from advisor.network import Network
+    from advisor.plans.apply import Applied
+    from advisor.plans.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InTurn:
+    """Times by label; round i of one belongs to round i of the others. `waited`: as in `verify.Receipt`.
+
+    `applied` says how each plan runs; dense networks are not in it.
+    """
+
+    samples: Mapping[str, Sample]
+    applied: Mapping[str, Applied]
+    settings: Settings
+    waited: float
+
+
+def time_in_turn(
+    network: Network,
+    plans: Mapping[str, Plan | None],
+    *,
+    profile: Profile | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+    training: bool = False,
+    optimizer: bool = False,
+    seconds: float = 10.0,
+    beside: Mapping[str, Callable[[], object]] | None = None,
+) -> InTurn:
+    """Times a network under every plan (label → plan; dense for None), so that whatever drifts meets all alike.
+
+    Batch norm is folded and weights are packed, as a user would deploy it; training runs forward and backward.
+
+    Args:
+        network: with its module; one without memory (meta) gets random weights.
+        profile: gives device, threads and batch size where they are not given.
+        threads: CPU threads; put back afterwards.
+        device: "cpu" or "cuda[:i]".
+        optimizer: training with a step of the optimiser (see `subject.training_call`).
+        beside: other work to time in the same rounds, each run once more off the clock before (a reference layer).
+        seconds: about how long to go on; fewer where all medians are known to ± 1 % before, never below six rounds.
+
+    Raises:
+        ProfileError: the profile was made with another device or number of threads, or the network does not run.
+        DeviceError, PlanError: no such device here; a plan belongs to another network.
+    """
+    made = profile.settings if profile is not None else None
+    if profile is not None and made is not None:
+        profile.check(device=device, threads=threads)
+    device = check_device(device or (made.device if made else "cpu"))
+    network = with_batch(network, made.batch if made else None)
+    with cpu_threads(threads or (made.threads if made else None)) as in_force:
+        clock = clock_for(device)
+        calls, applied = _calls(network, plans, device, training=training, optimizer=optimizer)
+        samples = time_interleaved(
+            {**calls, **(beside or {})},
+            clock=clock,
+            max_seconds=seconds,
+            min_repeats=6,
+            spread=0.01,
+            primed=tuple(beside or ()),
+        )
+    settings = Settings(
+        device=device_type(device),
+        batch=batch_of(network),
+        threads=in_force,
+        dtype=dtype_of(network),
+        training=training,
+        kernels=kernels(device),
+    )
+    return InTurn(samples=samples, applied=applied, settings=settings, waited=waited_share(clock))
+
+
+def _calls(
+    network: Network, plans: Mapping[str, Plan | None], device: str, *, training: bool, optimizer: bool
+) -> tuple[dict[str, Callable[[], object]], dict[str, Applied]]:
+    """Label → one run, which each has done once; and what applying had to say."""
+    from advisor.plans.apply import apply_plan
+
+    module, inputs = real_module(network, device), real_inputs(network, device)
+    calls: dict[str, Callable[[], object]] = {}
+    applied: dict[str, Applied] = {}
+    for label, plan in plans.items():
+        if plan is None:
+            subject = module if training else inference_ready(network, module)
+        else:
+            applied[label] = apply_plan(plan, module, for_inference=not training, example_inputs=inputs)
+            subject = applied[label].module
+        if training:
+            calls[label] = training_call(subject.train(), inputs, optimizer=optimizer)
+        else:
+            calls[label] = forward_call(subject.eval(), inputs)
+        try_once(calls[label], network, f"as {label!r} on its example input")
+    return calls, applied

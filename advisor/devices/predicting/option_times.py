@@ -1,0 +1,71 @@
+"""Every option of every layer as times for a cost table: their sum with the constant is the predicted latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from advisor.devices.measuring.subject import batch_of, dtype_of
+from advisor.devices.predicting.parts import LayerTime, layer_time, output_share, rest_of, rest_shares
+
+if TYPE_CHECKING:
+    from advisor.devices.profile import Origin, Profile
+    from advisor.network import Network
+    from advisor.patterns.option import Option
+    from advisor.runtime.methods import Method
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionTimes:
+    """Per layer arrays (K,) in ms, in the order of its options.
+
+    The latency of one choice is `rest_ms` + Σ latency_ms[layer][choice], equal to `compose.predict_options`: the part
+    of the rest that goes with a layer's narrowed outputs, or that its sparse form saves, is in its option's time (which
+    can be negative by that), and so is the negative rest of layers that were timed alone. `rest_ms` itself is a little
+    below zero where operators under the clock took longer than the whole network without one.
+    """
+
+    latency_ms: Mapping[str, np.ndarray]
+    origins: Mapping[str, tuple[Origin, ...]]
+    methods: Mapping[str, tuple[Method, ...]]  # the fastest of each option, whose time it is
+    rest_ms: float
+    notes: tuple[str, ...]
+
+
+def option_times(
+    network: Network, profile: Profile, options: Mapping[str, tuple[Option, ...]], *, training: bool = False
+) -> OptionTimes:
+    """Times of all `options` (layer → options) by a profile made for this batch size and kind of run.
+
+    Raises:
+        ProfileError: the profile holds no times, or was made under other settings.
+    """
+    warnings = profile.check(batch=batch_of(network), dtype=dtype_of(network), training=training)
+    rest = rest_of(network, profile, training=training)
+    shares = rest_shares(network)
+    times: dict[str, list[LayerTime]] = {}
+    moved: dict[str, np.ndarray] = {}
+    # A negative rest of layers timed alone means that every layer takes less in place; a positive one, and what was
+    # measured in place, stands beside the layers.
+    beside, in_place = rest.rest_ms, 1.0
+    if rest.operators_ms is None:
+        beside = max(rest.rest_ms, 0.0)
+        in_place = 1 + min(rest.rest_ms, 0.0) / rest.layers_ms
+    shrinks = beside if rest.operators_ms is None else rest.operators_ms
+    for layer in network.sparsifiable:
+        choices = options.get(layer.name, ())
+        found = [layer_time(layer, option, profile, training=training, saved=rest.saved) for option in choices]
+        times[layer.name] = found
+        lost = np.array([output_share(layer, option) - 1 for option in choices], dtype=np.float64)
+        saved = np.array([rest.saved_by(layer.name, time.method) for time in found], dtype=np.float64)
+        moved[layer.name] = shrinks * shares[layer.name] * lost - saved
+    return OptionTimes(
+        latency_ms={n: moved[n] + in_place * np.array([t.latency_ms for t in found]) for n, found in times.items()},
+        origins={name: tuple(t.origin for t in found) for name, found in times.items()},
+        methods={name: tuple(t.method for t in found) for name, found in times.items()},
+        rest_ms=beside,
+        notes=(*rest.notes, *warnings),
+    )

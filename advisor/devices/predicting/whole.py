@@ -1,0 +1,146 @@
+"""A network that nobody has timed, from a profile that knows its device: the run as it would be deployed, predicted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from advisor.devices.measuring.subject import inference_ready, real_inputs, real_module
+from advisor.devices.profile import Whole
+from advisor.errors import AdvisorError, ProfileError
+from advisor.patterns.option import DENSE
+
+if TYPE_CHECKING:
+    import torch
+
+    from advisor.devices.inplace.deployed import Deployed
+    from advisor.devices.predicting.estimator import Estimator, WholeEstimate
+    from advisor.devices.profile import Profile
+    from advisor.devices.steps.record import Recording
+    from advisor.network import Network
+    from advisor.patterns.option import Option
+    from advisor.plans.plan import Plan
+    from advisor.runtime.execution import Execution
+
+
+def recording_of(
+    network: Network, plan: Plan | None = None, *, training: bool = False, device: str = "cpu"
+) -> Recording:
+    """The operators that `network` runs as deployed, dense or under `plan`; in training those of a whole step.
+
+    Nothing is timed, but a network of meta tensors gets memory and random weights: what is fused is tried out.
+
+    Args:
+        device: "cpu" or "cuda"; our pooling belongs to the CPU.
+    """
+    from advisor.devices.steps.record import record_steps
+
+    inputs = real_inputs(network, "cpu")
+    module = _subject(network, plan, training=training, device=device)
+    return record_steps(module, inputs, training=training, optimizer=training)
+
+
+def _subject(network: Network, plan: Plan | None, *, training: bool, device: str) -> torch.nn.Module:
+    from advisor.plans.apply import apply_plan
+    from advisor.runtime.fold import fold
+
+    module, inputs = real_module(network, "cpu"), real_inputs(network, "cpu")
+    if plan is not None:
+        applied = apply_plan(plan, module, for_inference=not training, example_inputs=inputs).module
+        return applied.train() if training else applied.eval()
+    if training:
+        return module.train()
+    return inference_ready(network, module) if device == "cpu" else fold(module, network).eval()
+
+
+def predict_run(
+    network: Network, profile: Profile, plan: Plan | None = None, *, training: bool = False
+) -> WholeEstimate:
+    """The latency of a whole run by a device profile (`profile.at(...)` sets threads and the kind of run).
+
+    Raises:
+        ProfileError: the profile is of one network's measurements, and knows no others.
+    """
+    recording = recording_of(network, plan, training=training, device=profile.device)
+    return _estimator(profile).whole(recording)
+
+
+def predicted_whole(network: Network, profile: Profile) -> Whole:
+    """The dense network as an entry that a profile could hold, predicted instead of measured; inference.
+
+    `saved` is what sparse layers take in, seen in one run of the network with sparse layers in it, at predicted times.
+    """
+    from advisor.devices.inplace.deployed import deployed
+    from advisor.devices.measuring.work import network_hash
+
+    estimator = _estimator(profile)
+    module, inputs = real_module(network, "cpu"), real_inputs(network, "cpu")
+    dense = deployed(network, inference_ready(network, module), inputs)
+    run = estimator.whole(dense.recording)
+    layers_ms = _layers_ms(network, profile)
+    parts = _between_layers(dense, run)
+    return Whole(
+        model=network.name,
+        input_shapes=network.input_shapes,
+        median_ms=run.median_ms,
+        low_ms=run.low_ms,
+        high_ms=run.high_ms,
+        repeats=0,
+        eager_ms=run.median_ms,
+        layers_ms=layers_ms,
+        network_hash=network_hash(network),
+        parts=parts,
+        interpreter_ms=run.median_ms - layers_ms - sum(parts.values()),
+        saved=_saved(network, module, dense, run),
+        deviation=(run.high_ms - run.low_ms) / 2 / run.median_ms,
+        origin=run.origin,
+    )
+
+
+def _estimator(profile: Profile) -> Estimator:
+    if profile.estimator is None:
+        raise ProfileError(
+            f"profile {profile.name!r} holds times of single networks; a device profile tells of any: "
+            "advisor profile --suite --out FILE"
+        )
+    return profile.estimator
+
+
+def _layers_ms(network: Network, profile: Profile) -> float:
+    from advisor.runtime.execution import executions
+
+    counts: Counter[Execution] = Counter()
+    for layer in network.sparsifiable:
+        counts.update(executions(layer, DENSE))
+    return sum(calls * profile.latency(execution).median_ms for execution, calls in counts.items())
+
+
+def _between_layers(dense: Deployed, run: WholeEstimate) -> dict[str, float]:
+    """Family → ms of operators that are no layer; empty where the estimator does not tell operators apart."""
+    found: dict[str, float] = {}
+    for step, site, ms in zip(dense.steps, dense.sites, run.steps_ms, strict=bool(run.steps_ms)):
+        if site is None and step.family != "view":
+            found[step.family] = found.get(step.family, 0.0) + ms
+    return found
+
+
+def _saved(network: Network, module: torch.nn.Module, dense: Deployed, run: WholeEstimate) -> dict[str, float]:
+    """Layer → ms of the operators that its sparse form takes in."""
+    from advisor.devices.inplace.passes import choices_of
+    from advisor.devices.inplace.taken_in import calls_of, taken_in
+    from advisor.devices.inplace.template import template_of
+    from advisor.devices.measuring.work import options_of
+
+    if not run.steps_ms:
+        return {}
+    try:
+        options = options_of(network, ("group", "channel"))
+        choices = choices_of(network, options)
+        first: dict[str, Option] = {name: next(iter(forms.values())) for name, forms in choices.items()}
+        template, _ = template_of(network, module, real_inputs(network, "cpu"), dense, first)
+    except (AdvisorError, RuntimeError):
+        return {}
+    if template is None:
+        return {}
+    gone = taken_in(dense, calls_of(template.running))
+    return {name: sum(run.steps_ms[index] for index in indices) for name, indices in gone.items()}
