@@ -10,8 +10,8 @@ from advisor.network import Network
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime import native
 from tests.devices.conftest import network_of
+from tests.devices.predicting.test_verify import plan_of
 from tests.devices.synthetic import SETTINGS, all_executions, profile_of
-from tests.devices.test_verify import plan_of
 
 MODEL = "zoo:digits_cnn"
 GROUP = Option(pattern="group", density=0.25, parameters={"block": 32})

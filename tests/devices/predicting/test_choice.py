@@ -14,8 +14,8 @@ from advisor.network import Layer, Network
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import Execution, executions
 from advisor.runtime.methods import Method
+from tests.devices.predicting.test_verify import plan_of
 from tests.devices.synthetic import SETTINGS, all_executions, profile_of
-from tests.devices.test_verify import plan_of
 
 DENSITIES = (0.75, 0.5, 0.25, 0.125, 0.0625)
 CHANNEL = tuple(Option(pattern="channel", density=d) for d in DENSITIES)

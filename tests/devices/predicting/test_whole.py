@@ -14,8 +14,8 @@ from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import executions, plain
 from tests.devices.conftest import network_of
 from tests.devices.formula import device_profile
+from tests.devices.predicting.test_verify import plan_of
 from tests.devices.synthetic import all_executions, profile_of
-from tests.devices.test_verify import plan_of
 
 GROUP = Option(pattern="group", density=0.25, parameters={"block": 32})
 OPTIONS = {"features.8": GROUP, "features.12": GROUP}
