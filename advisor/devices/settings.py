@@ -32,6 +32,11 @@ class Settings:
     flush_l2: bool = False  # the GPU's L2 was emptied before each run
 
     @property
+    def one_batch(self) -> int | None:
+        """The batch size, None where any is meant."""
+        return None if self.batch == ANY_BATCH else self.batch
+
+    @property
     def text(self) -> str:
         """One line for people: "cpu, batch 1, 2 threads, float32, inference, sparse kernels avx2 v3"."""
         threads = f"{self.threads} thread" + ("" if self.threads == 1 else "s")

@@ -74,7 +74,7 @@ def time_in_turn(
     if profile is not None and made is not None:
         profile.check(device=device, threads=threads)
     device = check_device(device or (made.device if made else "cpu"))
-    network = with_batch(network, made.batch if made else None)
+    network = with_batch(network, made.one_batch if made else None)
     with cpu_threads(threads or (made.threads if made else None)) as in_force:
         clock = clock_for(device)
         calls, applied = _calls(network, plans, device, training=training, optimizer=optimizer)

@@ -42,7 +42,8 @@ def risen(measured: Mapping[str, Measurement]) -> dict[str, Measurement]:
         log = np.log([measured[key].median_ms for key in keys])
         spread = [max((measured[k].high_ms - measured[k].low_ms) / 2 / measured[k].median_ms, _FLOOR) for k in keys]
         weights = 1 / np.square(spread)
-        fitted = IsotonicRegression().fit_transform([measured[k].execution.kept for k in keys], log, weights)
+        kept = [measured[k].execution.kept for k in keys]
+        fitted = IsotonicRegression().fit(kept, log, sample_weight=weights).predict(kept)
         for key, before, after in zip(keys, log, fitted, strict=True):
             if not math.isclose(before, after, abs_tol=1e-9):
                 found[key] = _moved(measured[key], math.exp(after - before))

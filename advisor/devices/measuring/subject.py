@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from advisor.devices.settings import ANY_BATCH
 from advisor.errors import AdvisorError, ProfileError
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def with_batch(network: Network, batch: int | None) -> Network:
     from advisor.trace import analyze
 
     before = batch_of(network)
-    if batch in (None, ANY_BATCH, before):
+    if batch is None or batch == before:
         return network
     if batch < 1:
         raise ProfileError(f"batch={batch}; expected 1 or more")

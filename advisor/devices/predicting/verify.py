@@ -97,7 +97,7 @@ def verify_latency(
             flush_l2=False,
         )
     if plan is not None:
-        plan_options(with_batch(network, made.batch if made else None), plan)
+        plan_options(with_batch(network, made.one_batch if made else None), plan)
     plans = {"dense": None} if plan is None else {"dense": None, "plan": plan}
     taken = time_in_turn(
         network,

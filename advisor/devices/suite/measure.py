@@ -24,7 +24,7 @@ from advisor.devices.suite.designs import piece
 from advisor.devices.suite.piece_times import time_in_place
 from advisor.devices.suite.records import key_of, record_of, tables_of
 from advisor.devices.suite.thin import thinned
-from advisor.errors import ProfileError
+from advisor.errors import KernelError, ProfileError
 from advisor.runtime.fuse import fuse
 from advisor.runtime.methods import kernels
 
@@ -182,14 +182,13 @@ def run_piece(
 ) -> dict[str, Any] | None:
     """One piece under one setting, for about `seconds` on the clock; None where there is no such variant of it."""
     drawn = piece(number, norm=training)
-    module = _prepared(drawn, variant, training)
-    if module is None:
-        return None
-    inputs = (drawn.input,)
+    inputs, one = (drawn.input,), threads == 1
     with cpu_threads(threads):
-        one = threads == 1
-        call = training_call(module.train(), inputs, optimizer=True) if training else forward_call(module, inputs)
         try:
+            module = _prepared(drawn, variant, training)
+            if module is None:
+                return None
+            call = training_call(module.train(), inputs, optimizer=True) if training else forward_call(module, inputs)
             timed = time_in_place(
                 call,
                 module,
@@ -199,7 +198,7 @@ def run_piece(
                 seconds=seconds,
                 one_thread=one,
             )
-        except RuntimeError as error:
+        except (RuntimeError, KernelError) as error:
             return {"failed": " ".join(str(error).split())[:200] or type(error).__name__}
     return record_of(timed)
 
