@@ -23,3 +23,12 @@ def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with them; what runs is the reference where none were built."""
     monkeypatch.setattr("advisor.runtime.methods._probe", lambda kind: ("test 1", ""))
+
+
+@pytest.fixture
+def compiled(with_kernels: None) -> None:
+    """The sparse kernels themselves; skips where none were built."""
+    from advisor.runtime import native
+
+    if not native.available():
+        pytest.skip(native.why_not() or "no sparse kernels")

@@ -27,6 +27,7 @@ from advisor.devices.suite.thin import thinned
 from advisor.errors import KernelError, ProfileError
 from advisor.runtime.fuse import fuse
 from advisor.runtime.methods import kernels
+from advisor.runtime.native.library import available
 
 if TYPE_CHECKING:
     from advisor.devices.suite.designs import Piece
@@ -180,7 +181,12 @@ def run_piece(
     *,
     seconds: float = _ROUND_SECONDS,
 ) -> dict[str, Any] | None:
-    """One piece under one setting, for about `seconds` on the clock; None where there is no such variant of it."""
+    """One piece under one setting, for about `seconds` on the clock.
+
+    None where there is no such variant of it, or no sparse kernels: a sparse layer is a dense one then.
+    """
+    if variant == "sparse" and not available():
+        return None
     drawn = piece(number, norm=training)
     inputs, one = (drawn.input,), threads == 1
     with cpu_threads(threads):

@@ -24,7 +24,7 @@ def thinned() -> Sparse:
     return sparse(nn.Conv2d(32, 64, 3, padding=1), torch.arange(5) * 8, lists, 16)
 
 
-def test_kept_weights_are_what_counts() -> None:
+def test_kept_weights_are_what_counts(compiled: None) -> None:
     layer = thinned()
     found = predict_memory(layer, (torch.zeros(1, 32, 28, 28),))
     assert found.parameters_bytes == 4 * (32 * 9 * 16 + 64)  # kept weights and the bias
@@ -62,7 +62,7 @@ def test_pooling_on_kernels_makes_no_indices() -> None:
     assert predict_memory(nn.Sequential(nn.MaxPool2d(2)), (x,)).activations_bytes == 3 * pooled  # int64 indices
 
 
-def test_a_plan_is_predicted_as_it_will_run() -> None:
+def test_a_plan_is_predicted_as_it_will_run(compiled: None) -> None:
     net = nn.Sequential(
         nn.Conv2d(3, 32, 3, padding=1),
         nn.BatchNorm2d(32),

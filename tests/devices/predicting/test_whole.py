@@ -63,7 +63,7 @@ def test_a_network_of_meta_tensors_has_the_same_steps(digits: Network) -> None:
     assert recording_of(network_of("zoo:digits_cnn")) == recording_of(digits)
 
 
-def test_a_plan_s_run_has_its_sparse_layers(digits: Network, with_kernels: None) -> None:
+def test_a_plan_s_run_has_its_sparse_layers(digits: Network, compiled: None) -> None:
     plan = plan_of(digits, OPTIONS)
     steps = recording_of(digits, plan).steps
     found = [plain(s.execution) for s in steps if s.execution is not None and s.execution.method == "direct"]
@@ -89,7 +89,7 @@ def test_a_whole_is_put_together_and_its_parts_are_all_of_it(digits: Network, pr
     assert profile.whole(digits) == whole
 
 
-def test_what_sparse_layers_take_in_is_credited(digits: Network, profile: Profile, with_kernels: None) -> None:
+def test_what_sparse_layers_take_in_is_credited(digits: Network, profile: Profile, compiled: None) -> None:
     whole = predicted_whole(digits, profile)
     assert whole.saved
     assert all(ms >= 0 for ms in whole.saved.values())
@@ -122,7 +122,7 @@ def test_latency_of_a_network_that_was_never_measured(capsys: pytest.CaptureFixt
     assert larger["latency_ms"] > document["latency_ms"]
 
 
-def test_latency_under_a_plan(capsys: pytest.CaptureFixture[str], files: Path, with_kernels: None) -> None:
+def test_latency_under_a_plan(capsys: pytest.CaptureFixture[str], files: Path, compiled: None) -> None:
     document = answer(capsys, "latency", "zoo:digits_cnn", "--profile", "device.json", "--plan", "plan.json")
     dense = answer(capsys, "latency", "zoo:digits_cnn", "--profile", "device.json")
     assert document["predicted_dense_ms"] == pytest.approx(dense["latency_ms"])
@@ -144,7 +144,7 @@ def test_settings_that_the_profile_lacks_take_one_line(
     assert said in complaint(capsys, "latency", "zoo:digits_cnn", "--profile", "device.json", *arguments)
 
 
-def test_a_plan_from_a_device_profile(capsys: pytest.CaptureFixture[str], files: Path, with_kernels: None) -> None:
+def test_a_plan_from_a_device_profile(capsys: pytest.CaptureFixture[str], files: Path, compiled: None) -> None:
     arguments = ("plan", "zoo:digits_cnn", "--budget", "latency=60%", "--profile", "device.json", "--out", "made.json")
     answer(capsys, *arguments)
     dense = answer(capsys, "latency", "zoo:digits_cnn", "--profile", "device.json")

@@ -75,7 +75,7 @@ SPARSE = {
 
 
 @pytest.mark.parametrize("name", SPARSE)
-def test_a_sparse_layer(name: str, with_kernels: None) -> None:
+def test_a_sparse_layer(name: str, compiled: None) -> None:
     wanted = SPARSE[name]
     module, inputs = wanted.build()
     (seen,) = (s for s in steps_of(module, inputs) if s.family != "view")
@@ -91,7 +91,7 @@ def test_a_sparse_layer(name: str, with_kernels: None) -> None:
      (nn.Linear(8, 16), (2, 5, 8))],
 )  # fmt: skip
 def test_groups_lines_and_tokens_have_the_key_that_a_profile_gives_them(
-    module: Any, shape: tuple[int, ...], with_kernels: None
+    module: Any, shape: tuple[int, ...], compiled: None
 ) -> None:
     (layer,) = advisor.analyze(nn.Sequential(module), torch.zeros(shape)).sparsifiable
     option = Option(pattern="group", density=0.5, parameters={"block": 4})

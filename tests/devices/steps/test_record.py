@@ -55,7 +55,9 @@ def test_these_are_pieces_of_every_kind() -> None:
 
 @pytest.mark.parametrize("variant", ["dense", "sparse"])
 @pytest.mark.parametrize("number", PIECES)
-def test_pieces_of_the_suite(number: int, variant: str, with_kernels: None) -> None:
+def test_pieces_of_the_suite(number: int, variant: str, with_kernels: None, request: pytest.FixtureRequest) -> None:
+    if variant == "sparse":
+        request.getfixturevalue("compiled")
     drawn = piece(number)
     image = drawn.input[:1]
     if variant == "dense":
@@ -70,7 +72,9 @@ def test_pieces_of_the_suite(number: int, variant: str, with_kernels: None) -> N
 
 
 @pytest.mark.parametrize(("number", "variant"), [(61, "dense"), (94, "sparse"), (113, "sparse")])
-def test_pieces_in_training(number: int, variant: str, with_kernels: None) -> None:
+def test_pieces_in_training(number: int, variant: str, with_kernels: None, request: pytest.FixtureRequest) -> None:
+    if variant == "sparse":
+        request.getfixturevalue("compiled")
     drawn = piece(number, norm=True)
     image = drawn.input[:1].repeat(2, 1, 1, 1)  # a batch norm needs more than one value
     module = drawn.module if variant == "dense" else thinned(drawn.module, image, number, for_inference=False)
@@ -100,7 +104,7 @@ def test_gradients_that_nobody_asked_for_are_no_results() -> None:
     assert fake == real
 
 
-def test_each_of_our_kernels_is_one_step(with_kernels: None) -> None:
+def test_each_of_our_kernels_is_one_step(compiled: None) -> None:
     from advisor.runtime.sparse import sparse
     from advisor.runtime.standalone import lists_of
     from tests.devices.steps.test_executions import sparse_conv, sparse_linear

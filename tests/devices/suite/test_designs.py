@@ -61,7 +61,7 @@ def test_with_norms_a_piece_has_the_same_layers() -> None:
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in deployed.module.modules())
 
 
-def test_a_thinned_piece_is_a_copy_that_reads_fewer_connections(with_kernels: None) -> None:
+def test_a_thinned_piece_is_a_copy_that_reads_fewer_connections(compiled: None) -> None:
     drawn = piece(61)
     before = {name: value.clone() for name, value in drawn.module.state_dict().items()}
     one, two = (thinned(drawn.module, drawn.input[:1], 61) for _ in range(2))

@@ -20,7 +20,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def test_a_killed_suite_goes_on_where_it_stopped(
-    small_suite: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_suite: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    compiled: None,
 ) -> None:
     out, partial = tmp_path / "p.json", tmp_path / "p.json.partial"
     real = measure.run_piece
