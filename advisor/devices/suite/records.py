@@ -94,9 +94,9 @@ def _table(records: list[dict[str, Any]], *, threads: int, training: bool) -> Ta
     from advisor.devices.model.step_model import StepModel
 
     references = np.array([float(record["reference_ms"]) for record in records])
-    pace = _pace(tuple(_piece(record, 1.0) for record in records), references)
+    pace = _pace(tuple(piece_of(record, 1.0) for record in records), references)
     pieces = tuple(
-        _piece(record, 1 / pace.slower(reference)) for record, reference in zip(records, references, strict=True)
+        piece_of(record, 1 / pace.slower(reference)) for record, reference in zip(records, references, strict=True)
     )
     model = StepModel(step_times(pieces))
     predicted, measured, _ = model.left_out()
@@ -158,7 +158,8 @@ def _pace(pieces: Sequence[PieceTimes], references: np.ndarray) -> Pace:
     return pace_of(references, np.array(errors))
 
 
-def _piece(record: dict[str, Any], scale: float) -> PieceTimes:
+def piece_of(record: dict[str, Any], scale: float) -> PieceTimes:
+    """A journal's piece, its times multiplied by `scale`."""
     _, number, variant, _, _ = str(record["key"]).split(":")
     steps = tuple(step_from(item) for item in record["steps"])
     return PieceTimes(

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.devices.measuring.drift import drifts, is_noisy
-from advisor.devices.model.sums import Counts
-from advisor.devices.steps.document import step_from
-from advisor.devices.suite.table import PieceTimes
+from advisor.devices.measuring.drift import quiet_pace
+from advisor.devices.suite.records import piece_of
 from advisor.devices.transfer.device.features import cell_of, long_enough, means, step_rows
 
 if TYPE_CHECKING:
-    from advisor.devices.suite.table import Table
+    from advisor.devices.suite.table import PieceTimes, Table
     from advisor.devices.transfer.features import Floats
 
 _SAME = 0.8  # share of a piece's time in steps that both machines run, below which it is another network
@@ -48,28 +46,17 @@ def pairs_of(table: Table, records: Sequence[dict[str, Any]]) -> Pairs:
     ran = tuple(record for record in records if "failed" not in record)
     known = {(piece.number, piece.variant): piece for piece in table.pieces}
     found, noisy = [], 0
-    for record, drift in zip(ran, drifts(ran) if ran else (), strict=True):
-        noisy += is_noisy(record, drift)
-        new = _piece(record, drift.scale)
+    for record in ran:
+        pace = quiet_pace(ran, slope=table.pace.slope)
+        reference_ms = float(record["reference_ms"])
+        noisy += pace.is_noisy(reference_ms)
+        new = piece_of(record, 1 / pace.slower(reference_ms))
         pair = _pair(known[new.number, new.variant], new, table)
         if pair is None:
             refused.append(f"{record['key']} runs other operators here than where the profile was made")
         else:
             found.append(pair)
     return Pairs(table=table, found=tuple(found), records=ran, refused=tuple(refused), noisy=noisy)
-
-
-def _piece(record: dict[str, Any], scale: float) -> PieceTimes:
-    _, number, variant, _, _ = str(record["key"]).split(":")
-    steps = tuple(step_from(item) for item in record["steps"])
-    return PieceTimes(
-        number=int(number),
-        variant=variant,
-        steps=steps,
-        ms=np.array(record["ms"], dtype=np.float64) * scale,
-        whole_ms=float(record["whole_ms"]) * scale,
-        counts=Counts.of_steps(steps, int(record["module_calls"])),
-    )
 
 
 def _pair(old: PieceTimes, new: PieceTimes, table: Table) -> Pair | None:
