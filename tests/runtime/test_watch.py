@@ -49,7 +49,7 @@ def test_a_watcher_goes_when_its_block_fails() -> None:
 
 
 @pytest.mark.parametrize("grad", [False, True])
-def test_each_kernel_is_seen_once_and_gives_the_same(grad: bool, with_kernels: None) -> None:
+def test_each_kernel_is_seen_once_and_gives_the_same(grad: bool, compiled: None) -> None:
     linear = sparse(nn.Linear(32, 24), *lists_of(sparse_linear()), 8, method="direct")
     for module, x in ((conv(), torch.randn(2, 8, 6, 6)), (linear, torch.randn(3, 32))):
         x.requires_grad_(grad)
@@ -85,7 +85,7 @@ def test_pooling_is_seen_where_it_would_be_ours() -> None:
     assert notes.names == ["advisor.max_pool2d", "advisor.avg_pool2d"]
 
 
-def test_a_kernel_that_fails_leaves_the_watcher_to_its_block(with_kernels: None) -> None:
+def test_a_kernel_that_fails_leaves_the_watcher_to_its_block(compiled: None) -> None:
     def fails(name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         raise RuntimeError(name)
 
