@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from advisor.devices.measuring.subject import (
+    as_it_runs,
     batch_of,
     dtype_of,
     forward_call,
-    inference_ready,
     real_inputs,
     real_module,
     training_call,
@@ -101,20 +101,16 @@ def _calls(
     network: Network, plans: Mapping[str, Plan | None], device: str, *, training: bool, optimizer: bool
 ) -> tuple[dict[str, Callable[[], object]], dict[str, Applied]]:
     """Label → one run, which each has done once; and what applying had to say."""
-    from advisor.plans.apply import apply_plan
-
     module, inputs = real_module(network, device), real_inputs(network, device)
     calls: dict[str, Callable[[], object]] = {}
     applied: dict[str, Applied] = {}
     for label, plan in plans.items():
-        if plan is None:
-            subject = module if training else inference_ready(network, module)
-        else:
-            applied[label] = apply_plan(plan, module, for_inference=not training, example_inputs=inputs)
-            subject = applied[label].module
+        subject, said = as_it_runs(network, module, plan, inputs, training=training)
+        if said is not None:
+            applied[label] = said
         if training:
-            calls[label] = training_call(subject.train(), inputs, optimizer=optimizer)
+            calls[label] = training_call(subject, inputs, optimizer=optimizer)
         else:
-            calls[label] = forward_call(subject.eval(), inputs)
+            calls[label] = forward_call(subject, inputs)
         try_once(calls[label], network, f"as {label!r} on its example input")
     return calls, applied

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from advisor.errors import AdvisorError, ProfileError
+from advisor.errors import AdvisorError, ModelError, ProfileError
 
 if TYPE_CHECKING:
     from advisor.network import Network
+    from advisor.plans.apply import Applied
+    from advisor.plans.plan import Plan
 
 
 def batch_of(network: Network) -> int:
@@ -92,6 +94,36 @@ def real_module(network: Network, device: str, *, seed: int = 0) -> torch.nn.Mod
         for name, tensor in [*made.named_parameters(), *made.named_buffers()]:
             tensor.copy_(_fill(name, tensor, generator))
     return made
+
+
+def weighted_module(network: Network) -> torch.nn.Module:
+    """`real_module` on the CPU; built anew by its name where it holds tables that cannot be made up."""
+    from advisor.models import load_model
+
+    try:
+        return real_module(network, "cpu")
+    except ProfileError as problem:
+        try:
+            return load_model(network.name, device="cpu", seed=0).module
+        except ModelError:  # the name is not one to load by
+            raise problem from None
+
+
+def as_it_runs(
+    network: Network, module: torch.nn.Module, plan: Plan | None, inputs: tuple[Any, ...], *, training: bool
+) -> tuple[torch.nn.Module, Applied | None]:
+    """`module` (the network's, with memory) dense or under `plan`, to train or as it would be deployed, in the mode
+    that goes with it; and what applying the plan had to say.
+    """
+    from advisor.plans.apply import apply_plan
+
+    applied = None
+    if plan is not None:
+        applied = apply_plan(plan, module, for_inference=not training, example_inputs=inputs)
+        module = applied.module
+    elif not training:
+        module = inference_ready(network, module)
+    return module.train(training), applied
 
 
 def _fill(name: str, tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -34,8 +34,7 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     """Bytes; see `MemoryReceipt` for the keys."""
     import torch
 
-    from advisor.devices.measuring.subject import real_inputs, try_once
-    from advisor.devices.memory.deployed import ready
+    from advisor.devices.measuring.subject import as_it_runs, real_inputs, try_once
     from advisor.devices.memory.steps import Step
     from advisor.devices.memory.warmup import cushion, warm_up
     from advisor.models import load_model
@@ -51,8 +50,8 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
     settle()
     base = resident()
     module = load_model(network.name, device="cpu", seed=0).module
-    module = ready(network, plan, module, training=training)
     inputs = real_inputs(network, "cpu")
+    module, _ = as_it_runs(network, module, plan, inputs, training=training)
     forget_sources()
     settle()
     built = resident()
@@ -92,11 +91,10 @@ def _opened(asked: dict[str, Any]) -> tuple[Any, Any]:
 
 def _imported(network: Any, plan: Any, training: bool) -> None:
     """Prepares the network once without memory, so that what that imports is there before the baseline."""
-    from advisor.devices.measuring.subject import module_of
-    from advisor.devices.memory.deployed import ready
+    from advisor.devices.measuring.subject import as_it_runs, module_of, real_inputs
 
     try:
-        ready(network, plan, module_of(network), training=training)
+        as_it_runs(network, module_of(network), plan, real_inputs(network, "cpu"), training=training)
     except Exception:  # not possible without memory; the real preparation says what is wrong
         return
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from advisor.devices.measuring.subject import real_inputs, try_once
-from advisor.devices.memory.deployed import ready, weighted
+from advisor.devices.measuring.subject import as_it_runs, real_inputs, try_once, weighted_module
 from advisor.devices.memory.receipt import MemoryReceipt
 from advisor.devices.memory.steps import Step
 
@@ -25,7 +24,8 @@ def measured_on_cuda(
     """
     place = torch.device(device)
     base = torch.cuda.memory_allocated(place)
-    module = ready(network, plan, weighted(network).to(place), training=training)
+    given = real_inputs(network, "cpu")  # plans are applied and tried where they were made
+    module, _ = as_it_runs(network, weighted_module(network).to(place), plan, given, training=training)
     inputs = real_inputs(network, device)
     built = torch.cuda.memory_allocated(place)
     step = Step(module, inputs, training=training, optimizer=optimizer, device=device)

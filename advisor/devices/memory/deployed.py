@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from advisor.devices.measuring.subject import inference_ready, module_of, real_inputs, real_module
-from advisor.errors import ProfileError
+from advisor.devices.measuring.subject import as_it_runs, module_of, real_inputs, weighted_module
 
 if TYPE_CHECKING:
     from advisor.network import Network
@@ -22,24 +21,5 @@ def module_for(network: Network, plan: Plan | None, *, training: bool) -> nn.Mod
     """
     if plan is None and training:
         return module_of(network)
-    return ready(network, plan, weighted(network), training=training)
-
-
-def ready(network: Network, plan: Plan | None, module: nn.Module, *, training: bool) -> nn.Module:
-    """`module` (the network's, with memory) under the plan, folded and fused where it does not train."""
-    from advisor.plans.apply import apply_plan
-
-    if plan is None:
-        return module if training else inference_ready(network, module)
     inputs = real_inputs(network, "cpu")
-    return apply_plan(plan, module, for_inference=not training, example_inputs=inputs).module
-
-
-def weighted(network: Network) -> nn.Module:
-    """The network with weights on the CPU; built anew by its name where it holds tables that cannot be made up."""
-    try:
-        return real_module(network, "cpu")
-    except ProfileError:
-        from advisor.models import load_model
-
-        return load_model(network.name, device="cpu", seed=0).module
+    return as_it_runs(network, weighted_module(network), plan, inputs, training=training)[0]

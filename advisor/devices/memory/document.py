@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from advisor.devices.measuring.subject import with_batch
-from advisor.devices.memory.deployed import module_for, weighted
+from advisor.devices.measuring.subject import weighted_module, with_batch
+from advisor.devices.memory.deployed import module_for
 from advisor.devices.memory.predict import predict_memory
 from advisor.devices.memory.prediction import MemoryPrediction
 from advisor.devices.memory.receipt import MemoryReceipt
@@ -71,7 +71,7 @@ def predicted_memory(
             raise
     from advisor.devices.measuring.subject import real_inputs
 
-    with_memory = weighted(network) if any(p.is_meta for p in module.parameters()) else module
+    with_memory = weighted_module(network) if any(p.is_meta for p in module.parameters()) else module
     found = predict_memory(with_memory, real_inputs(network, "cpu"), real=True, **options)
     return replace(found, notes=(*found.notes, "its numbers decide its way: followed on random ones"))
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from advisor.devices.measuring.subject import inference_ready, real_inputs, real_module
+from advisor.devices.measuring.subject import as_it_runs, inference_ready, real_inputs, weighted_module
 from advisor.devices.profile import Whole
 from advisor.errors import AdvisorError, ProfileError
 from advisor.patterns.option import DENSE
@@ -36,21 +36,19 @@ def recording_of(
     from advisor.devices.steps.record import record_steps
 
     inputs = real_inputs(network, "cpu")
-    module = _subject(network, plan, training=training, device=device)
+    module = _subject(network, plan, inputs, training=training, device=device)
     return record_steps(module, inputs, training=training, optimizer=training)
 
 
-def _subject(network: Network, plan: Plan | None, *, training: bool, device: str) -> torch.nn.Module:
-    from advisor.plans.apply import apply_plan
+def _subject(
+    network: Network, plan: Plan | None, inputs: tuple[Any, ...], *, training: bool, device: str
+) -> torch.nn.Module:
     from advisor.runtime.fold import fold
 
-    module, inputs = real_module(network, "cpu"), real_inputs(network, "cpu")
-    if plan is not None:
-        applied = apply_plan(plan, module, for_inference=not training, example_inputs=inputs).module
-        return applied.train() if training else applied.eval()
-    if training:
-        return module.train()
-    return inference_ready(network, module) if device == "cpu" else fold(module, network).eval()
+    module = weighted_module(network)
+    if plan is None and not training and device != "cpu":
+        return fold(module, network).eval()
+    return as_it_runs(network, module, plan, inputs, training=training)[0]
 
 
 def predict_run(
@@ -74,7 +72,7 @@ def predicted_whole(network: Network, profile: Profile) -> Whole:
     from advisor.devices.measuring.work import network_hash
 
     estimator = _estimator(profile)
-    module, inputs = real_module(network, "cpu"), real_inputs(network, "cpu")
+    module, inputs = weighted_module(network), real_inputs(network, "cpu")
     dense = deployed(network, inference_ready(network, module), inputs)
     run = estimator.whole(dense.recording)
     layers_ms = _layers_ms(network, profile)

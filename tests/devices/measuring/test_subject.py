@@ -1,3 +1,5 @@
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from advisor.devices.measuring.subject import (
     real_module,
     training_call,
     try_once,
+    weighted_module,
     with_batch,
 )
 from advisor.errors import ProfileError
@@ -137,3 +140,39 @@ def test_a_network_that_does_not_run_says_so_in_one_line(digits: Network) -> Non
     argmax = analyze(nn.Sequential(nn.Linear(4, 4)), (torch.zeros(1, 4),), name="n")
     with pytest.raises(ProfileError, match="has no gradient"):
         training_call(module_of(argmax).requires_grad_(False), real_inputs(argmax, "cpu"))()
+
+
+TABLED = """
+import torch
+from torch import nn
+
+class Tabled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.register_buffer("order", torch.tensor([3, 1, 0, 2]))
+    def forward(self, x):
+        return self.layer(x)[:, self.order]
+
+def build():
+    return Tabled(), torch.zeros(1, 4)
+"""
+
+
+def test_tables_that_cannot_be_made_up_come_from_the_model_s_name(tmp_path: Path) -> None:
+    from advisor.commands.network import open_network
+
+    (tmp_path / "tabled.py").write_text(TABLED)
+    network = open_network(f"{tmp_path / 'tabled.py'}:build", None, device="meta")
+    with pytest.raises(ProfileError, match="cannot be made up"):
+        real_module(network, "cpu")
+    assert weighted_module(network).order.tolist() == [3, 1, 0, 2]
+
+
+def test_without_a_name_to_load_by_the_table_is_what_is_complained_of(tmp_path: Path) -> None:
+    from advisor.commands.network import open_network
+
+    (tmp_path / "tabled.py").write_text(TABLED)
+    network = replace(open_network(f"{tmp_path / 'tabled.py'}:build", None, device="meta"), name="mine")
+    with pytest.raises(ProfileError, match="cannot be made up"):
+        weighted_module(network)
