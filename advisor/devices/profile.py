@@ -319,7 +319,7 @@ class Profile:
             "settings": self.settings.text if self.settings else "energy only",
             "torch": self.machine.torch if self.machine else None,
             "created": self.created,
-            "measurements": len(self.measurements),
+            "measurements": len(self.measurements) + sum(table.measured for table in self.tables),
             "networks": sorted(self.networks),
             "notes": list(self.notes),
             "error": dict(self.error) if self.error else None,

@@ -33,6 +33,7 @@ class DeviceModel:
     def __init__(self, table: Table) -> None:
         self.table = table
         self._layers: dict[Execution, Estimate] = {}
+        self._curves: dict[tuple[Execution, ...], tuple[np.ndarray, np.ndarray]] = {}
 
     @cached_property
     def _model(self) -> StepModel:
@@ -51,10 +52,16 @@ class DeviceModel:
         if (known := self._layers.get(asked)) is None:
             execution = replace(execution, bias=True)  # folding gives one to whoever has none, and it costs nothing
             curve = along_kept(execution)
-            ms, beyond = self._model([step_of(e) for e in curve.executions])
+            ms, beyond = self._along(curve.executions)
             known = self._estimate(curve.at(ms), bool(beyond[curve.place]), class_of(step_of(execution)))
             self._layers[asked] = known
         return known
+
+    def _along(self, executions: tuple[Execution, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """The same for every layer that differs in its kept connections alone: asked of the learner once."""
+        if executions not in self._curves:
+            self._curves[executions] = self._model([step_of(e) for e in executions])
+        return self._curves[executions]
 
     def whole(self, recording: Recording) -> WholeEstimate:
         """A whole run from its steps."""

@@ -23,6 +23,7 @@ from advisor.devices.settings import Settings, cpu_threads, this_machine
 from advisor.devices.suite.designs import piece
 from advisor.devices.suite.piece_times import time_in_place
 from advisor.devices.suite.records import key_of, record_of, tables_of
+from advisor.devices.suite.table import error_of
 from advisor.devices.suite.thin import thinned
 from advisor.errors import KernelError, ProfileError
 from advisor.runtime.fuse import fuse
@@ -114,7 +115,7 @@ def measure_suite(
             settings=settings,
             measurements={},
             networks={},
-            error=dict(tables[0].error),
+            error=error_of(tables),
             notes=tuple(f"{record['key']} did not run here: {record['failed']}" for record in failed[:10]),
             tables=tables,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -57,10 +57,21 @@ class Table:
     error: Mapping[str, float | int] = field(default_factory=dict)
 
     @property
+    def measured(self) -> int:
+        """How many distinct operators it holds times of."""
+        return len({step for piece in self.pieces for step in piece.steps if step.family != "view"})
+
+    @property
     def text(self) -> str:
         """ "1 thread, inference"."""
         threads = f"{self.threads} thread" + ("" if self.threads == 1 else "s")
         return f"{threads}, {'training' if self.training else 'inference'}"
+
+
+def error_of(tables: Sequence[Table]) -> dict[str, float | int | str]:
+    """What a profile says of its own error: that of its first table; "median_percent" is of whole networks."""
+    first = tables[0].error
+    return {**first, **({"median_percent": first["whole_median_percent"]} if first else {})}
 
 
 def step_times(pieces: tuple[PieceTimes, ...]) -> StepTimes:

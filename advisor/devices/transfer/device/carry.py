@@ -13,7 +13,7 @@ from advisor.devices.measuring.drift import quiet_pace
 from advisor.devices.predicting.predict import interval
 from advisor.devices.profile import Profile
 from advisor.devices.suite.records import key_of
-from advisor.devices.suite.table import PieceTimes, Table
+from advisor.devices.suite.table import PieceTimes, Table, error_of
 from advisor.devices.transfer.device.design import FEWEST
 from advisor.devices.transfer.device.features import means, step_rows
 from advisor.devices.transfer.device.left_out import LeftOut, left_out
@@ -90,7 +90,7 @@ def transfer_device(
         created=datetime.now(UTC).date().isoformat(),
         machine=machine,
         settings=replace(profile.settings, threads=first.threads, training=first.training, kernels=kernels),
-        error=dict(first.error) | {
+        error=error_of(made) | {
             "method": "pieces on the new machine left out in turn; with one factor alone beside it (one_factor_)",
             "factor": round(ratio.factor, 4),
         },
