@@ -81,14 +81,46 @@ def _memory(tensor: Any) -> int | None:
     return address
 
 
+class Paths:
+    """Follows which module runs, by global hooks; use as a context manager."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._names = {id(child): path for path, child in module.named_modules()}
+        self._stack = [""]
+        self.calls = 0
+
+    @property
+    def here(self) -> str:
+        return self._stack[-1]
+
+    def _enter(self, child: torch.nn.Module, args: Any) -> None:
+        self.calls += 1
+        self._stack.append(self._names.get(id(child), self._stack[-1]))
+
+    def _leave(self, child: torch.nn.Module, args: Any, output: Any) -> None:
+        self._stack.pop()
+
+    def __enter__(self) -> Paths:
+        # Global hooks, since hooks on the modules themselves would switch fused paths of torch off.
+        self._handles = (
+            torch.nn.modules.module.register_module_forward_pre_hook(self._enter),
+            torch.nn.modules.module.register_module_forward_hook(self._leave, always_call=True),
+        )
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     supports_higher_order_operators = True
 
-    def __init__(self, builder: GraphBuilder, names: dict[int, tuple[str, str]], stack: list[str]) -> None:
+    def __init__(self, builder: GraphBuilder, names: dict[int, tuple[str, str]], paths: Paths) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.builder = builder
         self.names = names  # id(tensor) → (origin, dotted name) of parameters and buffers
-        self.stack = stack
+        self.paths = paths
         self.known: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
     def see(self, tensor: torch.Tensor, origin: str = "constant") -> int:
@@ -113,7 +145,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 outputs.append(self.known[tensor])
         if outputs:
             own = copies((args, kwargs), result)
-            self.builder.op(str(func), seen_args, seen_kwargs, tuple(outputs), self.stack[-1], own)
+            self.builder.op(str(func), seen_args, seen_kwargs, tuple(outputs), self.paths.here, own)
         return result
 
 
@@ -132,27 +164,11 @@ def record(module: torch.nn.Module, inputs: tuple[Any, ...]) -> OpGraph:
         names[id(buffer)] = ("buffer", name)
     for name, parameter in module.named_parameters():
         names[id(parameter)] = ("parameter", name)
-    paths = {id(child): path for path, child in module.named_modules()}
-    stack = [""]
-
-    def enter(child: torch.nn.Module, args: Any) -> None:
-        stack.append(paths.get(id(child), stack[-1]))
-
-    def leave(child: torch.nn.Module, args: Any, output: Any) -> None:
-        stack.pop()
-
-    # Global hooks, since hooks on the modules themselves would switch the fused encoder path off.
-    before = torch.nn.modules.module.register_module_forward_pre_hook(enter)
-    after = torch.nn.modules.module.register_module_forward_hook(leave, always_call=True)
-    recorder = _Recorder(builder, names, stack)
-    try:
-        with quiet(), torch.no_grad():
-            given = [recorder.see(t, "input") for t in tree_iter(inputs) if isinstance(t, torch.Tensor)]
-            with recorder:
-                result = module(*inputs)
-    finally:
-        before.remove()
-        after.remove()
+    with quiet(), torch.no_grad(), Paths(module) as paths:
+        recorder = _Recorder(builder, names, paths)
+        given = [recorder.see(t, "input") for t in tree_iter(inputs) if isinstance(t, torch.Tensor)]
+        with recorder:
+            result = module(*inputs)
     leaves, _ = tree_flatten(result)
     outputs = tuple(recorder.see(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor))
     return OpGraph(

@@ -12,8 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from advisor.devices.measuring.clocks import queued_ns
 from advisor.devices.steps.describe import describe, describe_own
-from advisor.devices.steps.record import Paths, Recording, is_work
+from advisor.devices.steps.record import Recording, is_work
 from advisor.devices.steps.step import Step
+from advisor.recording import Paths
 from advisor.runtime.watch import watched_by
 
 

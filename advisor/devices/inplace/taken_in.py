@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.devices.inplace.deployed import work_of
 from advisor.devices.inplace.stopwatch import Stopwatch
-from advisor.devices.steps.record import Paths
+from advisor.recording import Paths
 from advisor.runtime.watch import watched_by
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map_only
 from advisor.devices.steps.describe import describe, describe_own
 from advisor.errors import ProfileError
 from advisor.quiet import quiet
+from advisor.recording import Paths
 from advisor.runtime.watch import watched_by
 
 if TYPE_CHECKING:
@@ -48,38 +49,6 @@ def _in_real_order(func: Any, result: Any) -> Any:
     if func is not torch.ops.aten.native_layer_norm_backward.default or result[0] is None or result[0].is_contiguous():
         return result
     return (torch.empty(result[0].shape, dtype=result[0].dtype, device=result[0].device), *result[1:])
-
-
-class Paths:
-    """Follows which module runs, by global hooks; use as a context manager."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._names = {id(child): path for path, child in module.named_modules()}
-        self._stack = [""]
-        self.calls = 0
-
-    @property
-    def here(self) -> str:
-        return self._stack[-1]
-
-    def _enter(self, child: torch.nn.Module, args: Any) -> None:
-        self.calls += 1
-        self._stack.append(self._names.get(id(child), self._stack[-1]))
-
-    def _leave(self, child: torch.nn.Module, args: Any, output: Any) -> None:
-        self._stack.pop()
-
-    def __enter__(self) -> Paths:
-        # Global hooks, since hooks on the modules themselves would switch fused paths of torch off.
-        self._handles = (
-            torch.nn.modules.module.register_module_forward_pre_hook(self._enter),
-            torch.nn.modules.module.register_module_forward_hook(self._leave, always_call=True),
-        )
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
-            handle.remove()
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
