@@ -144,15 +144,15 @@ def test_what_the_solver_prints_from_c_stays_out_of_the_document(
 ) -> None:
     import ctypes
 
-    from advisor.planning import make
+    from advisor.planning import problem
 
-    solve = make.solve
+    solve = problem.solve
 
     def noisy(*args: object, **kwargs: object) -> object:
         ctypes.CDLL(None).puts(b"HighsMipSolverData says hello")
         return solve(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(make, "solve", noisy)
+    monkeypatch.setattr(problem, "solve", noisy)
     assert run(["plan", MODEL, "--budget", "macs=50%", "--patterns", "channel", "--json"]) == 0
     captured = capfd.readouterr()
     assert json.loads(captured.out)["model"] == MODEL

@@ -1,0 +1,168 @@
+"""What a plan is the answer to: a table, limits on its costs, and how the answer is to be written down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from advisor.devices.profile import check_profile
+from advisor.errors import BudgetError, PlanError, unknown
+from advisor.network import check_network
+from advisor.planning.assemble import Quality, Style, assemble
+from advisor.planning.budgets import Budget, parse_budgets
+from advisor.planning.build import Built, build_table
+from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
+from advisor.planning.sensitivity import SENSITIVITIES
+from advisor.planning.solve import Solution, solve
+
+if TYPE_CHECKING:
+    from advisor.devices.profile import Profile
+    from advisor.network import Network
+    from advisor.plans.plan import Plan
+
+SELECTIONS = ("random", "magnitude")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """All that `advisor.plan` was asked, with the table that answers it.
+
+    Attributes:
+        budgets: as they were given, by cost; `limits` has them in the costs' units.
+        hint: what else the user could do about a budget that cannot be met.
+        notes: what the plan has to say of the question itself.
+    """
+
+    network: Network
+    built: Built
+    budgets: Mapping[str, Budget]
+    style: Style
+    profile: Profile | None = None
+    gap: float = 1e-3
+    time_limit: float = 60.0
+    hint: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Cost → upper limit of the whole network, in the cost's unit."""
+        dense = self.built.table.totals(self.built.table.dense)
+        return {key: budget.limit(dense[key]) for key, budget in self.budgets.items()}
+
+    def solution(self, limits: Mapping[str, float] | None = None) -> Solution:
+        """The best choice within `limits`; within the budgets where None.
+
+        Raises:
+            BudgetError: as `solve`.
+        """
+        within = self.limits if limits is None else limits
+        return solve(self.built.table, within, gap=self.gap, time_limit=self.time_limit, hint=self.hint)
+
+    def written(self, found: Solution, limits: Mapping[str, float] | None = None) -> Plan:
+        """The plan of one solution: connections drawn, every cost beside its dense value and its limit."""
+        return assemble(
+            self.network,
+            self.built,
+            found.choice,
+            Quality(
+                objective=found.objective, bound=found.bound, gap=found.gap, seconds=found.seconds, status=found.status
+            ),
+            self.style,
+            limits=self.limits if limits is None else limits,
+            profile=self.profile,
+            notes=self.notes,
+        )
+
+
+def decide(problem: Problem) -> Plan:
+    """The plan that answers the problem."""
+    return problem.written(problem.solution())
+
+
+def pose(
+    network: Network,
+    *,
+    budgets: Mapping[str, str | float | Budget] | Sequence[str],
+    profile: Profile | None = None,
+    patterns: Sequence[str] | None = None,
+    sensitivity: str = "erk",
+    selection: str = "random",
+    rounding: str = "ceil",
+    seed: int = 0,
+    include_ends: bool = False,
+    exchange: Mapping[str, float] | None = None,
+    gap: float = 1e-3,
+    time_limit: float = 60.0,
+) -> Problem:
+    """The arguments of `advisor.plan` as a problem, its table built; raises what that raises before it solves."""
+    check_network(network)
+    check_profile(profile)
+    wanted = parse_budgets(budgets)
+    names = checked_patterns(patterns if patterns is not None else DEFAULT_PATTERNS)
+    if selection not in SELECTIONS:
+        raise PlanError(unknown("selection", str(selection), SELECTIONS))
+    _check_numbers(gap, time_limit, seed)
+    choices = menu(network, names, rounding=rounding, include_ends=include_ends)
+    built = build_table(
+        network, choices, profile=profile, sensitivity=sensitivity, exchange=exchange, wanted=tuple(wanted)
+    )
+    return Problem(
+        network=network,
+        built=built,
+        budgets=wanted,
+        style=Style(patterns=names, sensitivity=sensitivity, selection=selection, rounding=rounding, seed=seed),
+        profile=profile,
+        gap=gap,
+        time_limit=time_limit,
+        hint=_hint(network, names, include_ends, tuple(wanted)),
+        notes=(*_exchange_note(exchange, names), *_selection_note(sensitivity, selection)),
+    )
+
+
+def _exchange_note(exchange: Mapping[str, float] | None, patterns: Sequence[str]) -> tuple[str, ...]:
+    """How the losses of different patterns came to stand on one scale."""
+    if not exchange:
+        compared = [name for name in patterns if name != "dense"]
+        if len(compared) < 2:
+            return ()
+        return (
+            f"losses of {', '.join(compared)} stand on one scale by assumption, not by measurement: validate, then "
+            "plan again with what it found (--exchange report.json)",
+        )
+    rates = ", ".join(f"{name} {rate:.4g}" for name, rate in sorted(exchange.items()))
+    return (f"losses are scaled by measured exchange rates: {rates}",)
+
+
+def _selection_note(sensitivity: str, selection: str) -> tuple[str, ...]:
+    if SENSITIVITIES[sensitivity].needs != "weights" or selection == "magnitude":
+        return ()
+    return (
+        f"losses ({sensitivity}) are those of the largest weights, but the connections are not chosen by them "
+        "(selection random), so more is lost; choose them by magnitude, too",
+    )
+
+
+def _check_numbers(gap: float, time_limit: float, seed: int) -> None:
+    if not (math.isfinite(gap) and gap >= 0):
+        raise BudgetError(f"gap={gap}; expected 0 or more, for example 0.001")
+    if not time_limit > 0:
+        raise BudgetError(f"time_limit={time_limit}; expected more than 0 seconds")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise PlanError(f"seed={str(seed)[:40]}; expected a whole number from 0 to {2**63 - 1}")
+
+
+def _hint(network: Network, patterns: Sequence[str], include_ends: bool, keys: Sequence[str]) -> str:
+    """What else could bring a budget within reach."""
+    timed = any(key in ("latency", "training_latency", "peak_memory", "energy") for key in keys)
+    helpful = ("width", "group") if timed else ("width", "channel")
+    missing = [name for name in helpful if name not in patterns]
+    hints = [f"allow the pattern {missing[0]!r}"] if missing else []
+    if not include_ends:
+        from advisor.patterns.candidates import end_layers
+
+        ends = [name for name in end_layers(network) if name]
+        if ends:
+            hints.append(f"include the ends ({', '.join(sorted(ends)[:2])})")
+    return " or ".join(hints)
