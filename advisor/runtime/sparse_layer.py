@@ -117,6 +117,13 @@ class Sparse(nn.Module):
         same = x.dtype == weight.dtype or (x.is_floating_point() and torch.is_autocast_enabled(device))
         return same and x.device == weight.device and weight.dtype in types_of(device) and has_kernels(device)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """`.to(memory_format=torch.channels_last)` means images and dense weights; kept weights stay as kernels read them."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if not self.weight.is_contiguous():
+            self.weight.data = self.weight.data.contiguous()
+        return self
+
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Takes a dense layer's weight, too, and refuses kept weights of other connections."""
         weight, errors, own = state.get(prefix + "weight"), rest[-1], self.chosen()

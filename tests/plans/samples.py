@@ -115,5 +115,6 @@ def masked_copy(plan: Plan, model: nn.Module) -> nn.Module:
     copied = copy.deepcopy(model)
     with torch.no_grad():
         for layer in plan.layers:
-            copied.get_parameter(layer.weight).mul_(plan.masks(model)[layer.name])
+            weight = copied.get_parameter(layer.weight)
+            weight.mul_(plan.masks(model)[layer.name].to(weight.device))
     return copied

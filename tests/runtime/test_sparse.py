@@ -270,3 +270,15 @@ def test_connections_from_units_count_over_groups() -> None:
     assert held.inputs.tolist() == [0, 0, 1, 3]
     assert (held.blocks, held.rows, held.kept) == (4, 4, 0)
     assert isinstance(sparse(nn.Conv2d(4, 8, 3, groups=2), held.indptr, held.inputs, 2), SparseConv)
+
+
+def test_channels_last_leaves_kept_weights_as_the_kernels_read_them() -> None:
+    layer, dense = pair(nn.Conv2d(8, 32, 3), 16, even=2)
+    x = torch.randn(2, 8, 6, 6)
+    layer.to(memory_format=torch.channels_last)
+    dense.to(memory_format=torch.channels_last)
+    assert not dense.weight.is_contiguous(), "torch moved what it can"
+    assert layer.weight.is_contiguous()
+    torch.testing.assert_close(layer(x.contiguous(memory_format=torch.channels_last)), dense(x))
+    again = copy.deepcopy(layer).double()
+    assert again.weight.is_contiguous()

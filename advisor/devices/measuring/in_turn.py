@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from advisor.devices.cuda.run import GpuOptions, GpuRun
 from advisor.devices.measuring.subject import (
     as_it_runs,
     batch_of,
@@ -59,7 +61,8 @@ def time_in_turn(
 
     Args:
         network: with its module; one without memory (meta) gets random weights.
-        profile: gives device, threads and batch size where they are not given.
+        profile: gives device, threads and batch size where they are not given; on a GPU also the form to run in (number
+            format, order of axes, cold L2).
         threads: CPU threads; put back afterwards.
         device: "cpu" or "cuda[:i]".
         optimizer: training with a step of the optimiser (see `subject.training_call`).
@@ -75,9 +78,9 @@ def time_in_turn(
         profile.check(device=device, threads=threads)
     device = check_device(device or (made.device if made else "cpu"))
     network = with_batch(network, made.one_batch if made else None)
-    with cpu_threads(threads or (made.threads if made else None)) as in_force:
-        clock = clock_for(device)
-        calls, applied = _calls(network, plans, device, training=training, optimizer=optimizer)
+    with cpu_threads(threads or (made.threads if made else None)) as in_force, _form(made, device) as form:
+        clock = form.clock() if form is not None else clock_for(device)
+        calls, applied = _calls(network, plans, device, training=training, optimizer=optimizer, form=form)
         samples = time_interleaved(
             {**calls, **(beside or {})},
             clock=clock,
@@ -94,11 +97,35 @@ def time_in_turn(
         training=training,
         kernels=kernels(device),
     )
+    if form is not None and made is not None:
+        settings = replace(
+            settings,
+            dtype=made.dtype,
+            number=form.options.number,
+            channels_last=made.channels_last,
+            flush_l2=made.flush_l2,
+        )
     return InTurn(samples=samples, applied=applied, settings=settings, waited=waited_share(clock))
 
 
+def _form(made: Settings | None, device: str) -> AbstractContextManager[GpuRun | None]:
+    """The form that a GPU's profile was made in; None for float32 as torch is set, and on the CPU."""
+    if made is None or device_type(device) != "cuda":
+        return nullcontext()
+    number = made.number or {"float16": "fp16", "bfloat16": "bf16"}.get(made.dtype, "")
+    if not (number or made.channels_last or made.flush_l2):
+        return nullcontext()
+    return GpuRun(GpuOptions(number=number, channels_last=made.channels_last, flush_l2=made.flush_l2), device)
+
+
 def _calls(
-    network: Network, plans: Mapping[str, Plan | None], device: str, *, training: bool, optimizer: bool
+    network: Network,
+    plans: Mapping[str, Plan | None],
+    device: str,
+    *,
+    training: bool,
+    optimizer: bool,
+    form: GpuRun | None = None,
 ) -> tuple[dict[str, Callable[[], object]], dict[str, Applied]]:
     """Label → one run, which each has done once; and what applying had to say."""
     module, inputs = real_module(network, device), real_inputs(network, device)
@@ -108,7 +135,9 @@ def _calls(
         subject, said = as_it_runs(network, module, plan, inputs, training=training)
         if said is not None:
             applied[label] = said
-        if training:
+        if form is not None:
+            calls[label] = form.whole(subject, inputs, training=training)
+        elif training:
             calls[label] = training_call(subject, inputs, optimizer=optimizer)
         else:
             calls[label] = forward_call(subject, inputs)

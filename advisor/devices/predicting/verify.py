@@ -90,11 +90,8 @@ def verify_latency(
         profile.check(
             device=device,
             threads=threads,
-            dtype=dtype_of(network),
+            dtype=None if profile.device == "cuda" else dtype_of(network),  # on a GPU it runs in the profile's form
             training=training,
-            number="",  # the real one is timed as it is
-            channels_last=False,
-            flush_l2=False,
         )
     if plan is not None:
         plan_options(with_batch(network, made.one_batch if made else None), plan)
