@@ -118,7 +118,7 @@ class Sparse(nn.Module):
         return same and x.device == weight.device and weight.dtype in types_of(device) and has_kernels(device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """`.to(memory_format=torch.channels_last)` means images and dense weights; kept weights stay as kernels read them."""
+        """`.to(memory_format=torch.channels_last)` means images; kept weights stay as the kernels read them."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if not self.weight.is_contiguous():
             self.weight.data = self.weight.data.contiguous()
