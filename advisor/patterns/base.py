@@ -16,10 +16,22 @@ from advisor.patterns.draw import Bools, Floats, keys, layer_seed
 from advisor.patterns.layout import inputs_of, logical, stored
 from advisor.patterns.option import NOTHING, Option
 
-__all__ = ["DENSITIES", "PATTERNS", "Pattern", "kept_of", "layer_seed", "pattern", "pattern_names", "register"]
+__all__ = [
+    "COMBINED",
+    "DENSITIES",
+    "PATTERNS",
+    "Pattern",
+    "combined_names",
+    "kept_of",
+    "layer_seed",
+    "pattern",
+    "pattern_names",
+    "register",
+]
 
 DENSITIES = (0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.0625, 0.03125)
 PATTERNS: dict[str, Pattern] = {}
+COMBINED: dict[str, Pattern] = {}  # width with a masked pattern within it; see `advisor.patterns.combined`
 
 
 def kept_of(density: float, count: int) -> int:
@@ -203,15 +215,20 @@ def pattern(name: str) -> Pattern:
     Raises:
         PatternError: there is none.
     """
-    try:
-        return PATTERNS[name]
-    except KeyError:
-        raise PatternError(unknown("pattern", name, PATTERNS)) from None
+    found = PATTERNS.get(name) or COMBINED.get(name)
+    if found is None:
+        raise PatternError(unknown("pattern", name, (*PATTERNS, *COMBINED)))
+    return found
 
 
 def pattern_names() -> tuple[str, ...]:
-    """All registered names, "dense" first, "width" among them."""
+    """All registered names, "dense" first, "width" among them; `combined_names` are left out."""
     return tuple(PATTERNS)
+
+
+def combined_names() -> tuple[str, ...]:
+    """Width with each masked pattern within it: "width+channel", "width+group", ..."""
+    return tuple(COMBINED)
 
 
 def index_item_bytes(count: int) -> int:

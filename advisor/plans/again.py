@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from advisor.errors import PlanError
-from advisor.plans.masks import mask_of
+from advisor.plans.masks import mask_within
 from advisor.runtime.execution import shape_under
 from advisor.runtime.packed import packed_of, unpack
 from advisor.runtime.sparse import Sparse
@@ -23,7 +23,7 @@ def is_applied(plan: Plan, model: nn.Module) -> bool:
     if any(isinstance(child, Sparse) or any(packed_of(child)) for child in model.modules()):
         return True
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
-    widths = [layer for layer in plan.layers if layer.pattern == "width"]
+    widths = [layer for layer in plan.layers if layer.is_narrowed]
     smaller = [shape_under(layer.layer, layer.option)[0] for layer in widths]
     return any(layer.weight_shape != shape for layer, shape in zip(widths, smaller, strict=True)) and all(
         shapes.get(layer.weight) == shape for layer, shape in zip(widths, smaller, strict=True)
@@ -54,9 +54,9 @@ def check_zeros(plan: Plan, module: nn.Module) -> None:
     """
     for layer in plan.layers:
         weight = module.get_parameter(layer.weight)
-        if layer.pattern in ("dense", "width") or weight.is_meta:
+        if not layer.is_masked or weight.is_meta:
             continue
-        gone = torch.from_numpy(~mask_of(plan, layer)).to(weight.device)
+        gone = torch.from_numpy(~mask_within(plan, layer)).to(weight.device)
         if bool(weight.detach()[gone].any()):
             raise PlanError(
                 f"plan for {plan.model!r}: layer {layer.name} of the module has other connections than the plan; it is "

@@ -80,7 +80,7 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
         check_zeros(plan, module)
     else:
         check_model(plan, module)
-    narrow = not again and any(layer.pattern == "width" for layer in plan.layers)
+    narrow = not again and any(layer.is_narrowed for layer in plan.layers)
     network = None
     if narrow or (for_inference and has_norms(module)):
         network = network_for(plan, module, example_inputs)
@@ -91,10 +91,7 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
     notes: Notes = []
     parts = Parts(module)
     for layer in plan.layers:
-        if layer.pattern in ("dense", "width"):
-            methods[layer.name] = "dense"
-        else:
-            methods[layer.name] = thin_out(plan, layer, parts, notes)
+        methods[layer.name] = thin_out(plan, layer, parts, notes) if layer.is_masked else "dense"
     module = parts.root
     _leave_fused_paths(module)
     if for_inference:

@@ -77,13 +77,14 @@ def _method_problem(layer: PlanLayer) -> str:
 def _repair_problem(layer: PlanLayer) -> str:
     if not layer.rewired and not layer.dropped:
         return ""
-    if layer.pattern not in ("channel", "group"):
+    smaller, option = layer.thinned
+    if option.pattern not in ("channel", "group"):
         return f"pattern {layer.pattern!r} has no connections that could be rewired or dropped"
-    rows, inputs = pattern(layer.pattern).unit_shape(layer.layer, layer.option)
+    rows, inputs = pattern(option.pattern).unit_shape(smaller, option)
     for row, given, taken in layer.rewired:
         if row >= rows or given >= inputs or taken >= inputs or given == taken:
             return f"rewired connection ({row}, {given}, {taken}) is outside {rows} rows of {inputs} inputs"
-    if layer.dropped and (layer.pattern != "channel" or max(layer.dropped) >= rows):
+    if layer.dropped and (option.pattern != "channel" or max(layer.dropped) >= rows):
         return f"dropped rows reach beyond the {rows} of pattern {layer.pattern!r}"
     if any(a >= b for a, b in zip(layer.dropped, layer.dropped[1:], strict=False)):
         return "dropped rows do not ascend"
@@ -91,7 +92,7 @@ def _repair_problem(layer: PlanLayer) -> str:
 
 
 def _kept_problem(layer: PlanLayer) -> str:
-    if layer.pattern != "width":
+    if not layer.is_narrowed:
         return "only width keeps channels" if layer.kept_inputs or layer.kept_outputs else ""
     if not layer.kept_inputs and not layer.kept_outputs:
         return ""

@@ -76,7 +76,8 @@ def _chosen_layers(plan: Plan) -> dict[str, PlanLayer]:
 
 
 def _shape(layer: PlanLayer) -> Shape:
-    return tuple(pattern(layer.pattern).unit_shape(layer.layer, layer.option))
+    smaller, option = layer.thinned
+    return tuple(pattern(option.pattern).unit_shape(smaller, option))
 
 
 def _fitting(chosen: Mapping[str, np.ndarray], layers: Mapping[str, PlanLayer], label: str) -> dict[str, np.ndarray]:
@@ -90,8 +91,9 @@ def _fitting(chosen: Mapping[str, np.ndarray], layers: Mapping[str, PlanLayer], 
             raise PlanError(
                 f"{label}: layer {name}: {array.dtype} of shape {array.shape}, expected bool of shape {shape}"
             )
-        kept = int(array.sum()) * (layer.layer.weights // prod(shape))
-        wanted = pattern(layer.pattern).kept_weights(layer.layer, layer.option)
+        smaller, option = layer.thinned
+        kept = int(array.sum()) * (smaller.weights // prod(shape))
+        wanted = pattern(option.pattern).kept_weights(smaller, option)
         if kept != wanted:
             raise PlanError(f"{label}: layer {name}: {kept:,} kept weights, {layer.option.label} keeps {wanted:,}")
     return {name: chosen[name] for name in layers}

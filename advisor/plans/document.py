@@ -23,9 +23,9 @@ SCHEMA_NAME = "sparsity-advisor/plan-1"
 # Parameters of patterns as they stand flat in a layer, and their names in `PlanLayer.parameters`.
 _PARAMETERS = {
     name: name
-    for name in ("block", "rows", "columns", "n", "m", "in", "out", "rounding", "in_channels", "out_channels")
+    for name in ("block", "rows", "columns", "n", "m", "in", "out", "within", "rounding", "in_channels", "out_channels")
 } | {"narrowed_groups": "groups"}
-_SHARES = ("in", "out")
+_SHARES = ("in", "out", "within")
 
 
 @lru_cache(maxsize=1)

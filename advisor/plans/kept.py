@@ -23,7 +23,7 @@ Indices = NDArray[np.int64]
 
 def is_open(layer: PlanLayer) -> bool:
     """Whether a width layer does not say yet which channels stay."""
-    return layer.pattern == "width" and not (layer.kept_inputs and layer.kept_outputs)
+    return layer.is_narrowed and not (layer.kept_inputs and layer.kept_outputs)
 
 
 def width_levels(plan: Plan, network: Network) -> dict[str, float]:
@@ -68,12 +68,12 @@ def narrowed(plan: Plan, network: Network, module: nn.Module) -> nn.Module:
     from advisor.runtime.narrow import kept_sides, narrow_to
 
     coupling = network.coupling
-    keep = {layer.name: from_ranges(layer.kept_outputs) for layer in plan.layers if layer.pattern == "width"}
+    keep = {layer.name: from_ranges(layer.kept_outputs) for layer in plan.layers if layer.is_narrowed}
     flags = kept_classes(coupling, width_levels(plan, network), plan.rounding, keep=keep)
     sides = kept_sides(coupling, flags)
     for layer in plan.layers:
         planned = (layer.kept_inputs, layer.kept_outputs)
-        if layer.pattern != "width":
+        if not layer.is_narrowed:
             planned = (((0, layer.layer.in_channels),), ((0, layer.layer.out_channels),))
         inputs, outputs = sides[layer.name]
         for side, wanted, found in zip(("inputs", "outputs"), planned, (inputs, outputs), strict=True):

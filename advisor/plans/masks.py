@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from advisor.errors import PatternError, PlanError
 from advisor.patterns.base import pattern
 from advisor.patterns.connectivity import apply_repair
-from advisor.patterns.layout import stored
+from advisor.patterns.layout import logical, stored
+from advisor.patterns.narrowed import kept_connections, place
 from advisor.plans.checks import check_plan
 from advisor.plans.kept import is_open, with_kept
 from advisor.plans.match import check_model, network_for
@@ -40,30 +41,42 @@ def masks(plan: Plan, model: torch.nn.Module | None = None) -> dict[str, torch.T
 
 
 def mask_of(plan: Plan, layer: PlanLayer) -> Bools:
-    """One layer's mask.
+    """One layer's mask, in the shape of the full weight.
 
     Raises:
         PlanError: the plan does not say which connections stay, or says it in a way that cannot be.
     """
-    if layer.pattern == "dense":
-        return np.ones(layer.weight_shape, dtype=np.bool_)
-    if layer.pattern == "width":
-        mask = _width_mask(plan, layer)
-    else:
-        mask = pattern(layer.pattern).mask(layer.layer, layer.option, connections=connections_of(plan, layer))
+    mask = mask_within(plan, layer)
+    if layer.is_narrowed:
+        smaller, full = layer.thinned[0], layer.layer
+        mask = stored(place(logical(mask, smaller), _kept_by_width(plan, layer), full), full)
     # Where there is one tap, spreading over the taps gives a view that torch must not write through.
     return np.require(mask, requirements=["C", "W"])
 
 
+def mask_within(plan: Plan, layer: PlanLayer) -> Bools:
+    """One layer's mask in the shape that its weight has under the plan: without the channels that width takes.
+
+    Raises:
+        PlanError: as `mask_of`.
+    """
+    smaller, option = layer.thinned
+    if option.pattern == "dense":
+        return np.ones(smaller.weight_shape, dtype=np.bool_)
+    mask = pattern(option.pattern).mask(smaller, option, connections=connections_of(plan, layer))
+    return np.require(mask, requirements=["C", "W"])
+
+
 def connections_of(plan: Plan, layer: PlanLayer) -> Bools:
-    """The kept units of a masked layer, in the pattern's shape: drawn or chosen, then repaired."""
+    """The kept units of a masked layer as width leaves it, in the pattern's shape: drawn or chosen, then repaired."""
     if layer.is_chosen:
         chosen = (plan.chosen or {}).get(layer.name)
         if chosen is None:
             raise PlanError(f"plan for {plan.model!r}: layer {layer.name} has chosen connections, but they are missing")
         units = np.asarray(chosen)
     else:
-        units = pattern(layer.pattern).connections(layer.layer, layer.option, seed=layer.seed)
+        smaller, option = layer.thinned
+        units = pattern(option.pattern).connections(smaller, option, seed=layer.seed)
     try:
         return apply_repair(units, layer.rewired, layer.dropped)
     except PatternError as error:
@@ -78,14 +91,15 @@ def units_of(plan: Plan, layer: PlanLayer) -> tuple[Bools, int]:
     For `channel` and `group`, and for layers of one tap under any masked pattern: each input is kept at all taps or
     at none.
     """
-    together = outputs_together(layer.option)
-    if layer.pattern in ("channel", "group"):
+    smaller, option = layer.thinned
+    together = outputs_together(option)
+    if option.pattern in ("channel", "group"):
         return connections_of(plan, layer), together
-    return mask_of(plan, layer).reshape(layer.weight_shape[:2])[::together], together
+    return mask_within(plan, layer).reshape(smaller.weight_shape[:2])[::together], together
 
 
-def _width_mask(plan: Plan, layer: PlanLayer) -> Bools:
-    """Kept rows times kept columns; a column of a grouped layer is an input of the row's own group."""
+def _kept_by_width(plan: Plan, layer: PlanLayer) -> Bools:
+    """(outputs, inputs of a group): the connections between the channels that width keeps."""
     if is_open(layer):
         raise PlanError(
             f"plan for {plan.model!r}: layer {layer.name} does not say which channels width keeps; pass the model"
@@ -95,7 +109,4 @@ def _width_mask(plan: Plan, layer: PlanLayer) -> Bools:
     outputs = np.zeros(full.out_channels, dtype=np.bool_)
     inputs[from_ranges(layer.kept_inputs)] = True
     outputs[from_ranges(layer.kept_outputs)] = True
-    columns = np.repeat(inputs.reshape(full.groups, -1), full.out_channels // full.groups, axis=0)
-    kept = outputs[:, None] & columns
-    spread = np.broadcast_to(kept.reshape(*kept.shape, *(1,) * len(full.kernel)), (*kept.shape, *full.kernel))
-    return stored(spread, full)
+    return kept_connections(inputs, outputs, full)

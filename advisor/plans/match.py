@@ -36,7 +36,7 @@ def check_model(plan: Plan, model: nn.Module, *, narrowed: bool = False) -> None
         if reason := _difference(layer, model, found, shape, groups):
             raise PlanError(f"plan for {plan.model!r}: {reason}; the plan belongs to another network")
     line = plan.costs.get("params")
-    if line and not (narrowed and any(layer.pattern == "width" for layer in plan.layers)):
+    if line and not (narrowed and any(layer.is_narrowed for layer in plan.layers)):
         params = sum(p.numel() for p in model.parameters())
         if round(line.dense) != params:
             raise PlanError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from advisor.errors import PlanError
 from advisor.network import Layer, Network, Shape
+from advisor.patterns.narrowed import is_narrowed, thinned
 from advisor.patterns.option import NOTHING, Option
 from advisor.plans.ranges import Ranges, to_ranges
 
@@ -36,7 +37,8 @@ class PlanLayer:
         weight: dotted name of the weight parameter; `weight_shape` as it is stored.
         kind: as in `Layer`; it says how a weight is stored. Left out: a plain convolution or linear layer.
         is_module: as in `Layer`; False where others use the weight.
-        rewired: what the repair of dead channels then moved, in order: (row, input given up, input taken).
+        rewired: what the repair of dead channels then moved, in order: (row, input given up, input taken). Rows and
+            inputs count in the layer that width leaves.
         dropped: output rows that it emptied.
         kept_inputs: width: the channels that stay, over all groups; `kept_outputs` likewise.
         method: by which method it runs fastest, as the plan's profile knows; None where no profile was asked.
@@ -101,6 +103,21 @@ class PlanLayer:
         )
 
     @property
+    def is_narrowed(self) -> bool:
+        """Whether width leaves it fewer channels."""
+        return is_narrowed(self.option)
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether connections go within the channels that it has."""
+        return self.pattern not in ("dense", "width")
+
+    @property
+    def thinned(self) -> tuple[Layer, Option]:
+        """The layer with the channels that width leaves it, and what is masked in it; see `patterns.narrowed`."""
+        return thinned(self.layer, self.option)
+
+    @property
     def is_chosen(self) -> bool:
         """Whether its connections stand in the plan's `chosen`, since weights and no seed picked them."""
         return self.selection == "magnitude" and self.pattern not in ("dense", "width")
@@ -149,7 +166,8 @@ class Plan:
         rounding: how width rounds channel counts: "ceil" or "multiple8".
         profile: name of the profile that gave the times, with the `settings` it was measured under.
         chosen: layer → connections in the pattern's units (bool), before the repair of dead channels, for every
-            masked layer whose `selection` is "magnitude". Saved beside the plan as safetensors.
+            masked layer whose `selection` is "magnitude"; of the layer that width leaves, where it narrows. Saved
+            beside the plan as safetensors.
         network: the analysis that the plan was made from; not saved.
     """
 

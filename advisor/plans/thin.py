@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from advisor.plans.masks import mask_of, units_of
+from advisor.plans.masks import mask_within, units_of
 from advisor.runtime.connections import Connections
 from advisor.runtime.methods import Method, method_here, method_of, why_no_kernels
 from advisor.runtime.packed import pack_shared
@@ -57,18 +57,17 @@ def _flat(value: Any) -> list[Any]:
 
 
 def thin_out(plan: Plan, layer: PlanLayer, parts: Parts, notes: Notes) -> Method:
-    """Replaces or packs one layer in place."""
+    """Replaces or packs one layer in place. Width, where the layer has some, was applied before."""
+    smaller, option = layer.thinned
     owner, attribute = parts.weight(layer.weight)
     weight = owner.get_parameter(attribute)
     holders = parts.holders[id(weight)]
     if _is_listed(layer):
         reason = _no_list(owner, attribute, holders, parts)
         if not reason:
-            method, missing = method_here(
-                layer.layer, layer.option, layer.method, training=True, device=weight.device.type
-            )
+            method, missing = method_here(smaller, option, layer.method, training=True, device=weight.device.type)
             units, block = units_of(plan, layer)
-            held = Connections.from_units(units, block, layer.groups)
+            held = Connections.from_units(units, block, smaller.groups)
             listed = sparse(owner, held.indptr, held.inputs, block, method=_wanted(layer, method, held))
             parts.replace(owner, listed)
             found = listed.runs_by()
@@ -79,7 +78,7 @@ def thin_out(plan: Plan, layer: PlanLayer, parts: Parts, notes: Notes) -> Method
                 notes.append((f"run by {runs!r} instead of {layer.method or method!r}", missing, layer.name))
             return runs
         notes.append(("run masked instead of sparse", reason, layer.name))
-    pack_shared(holders, torch.from_numpy(mask_of(plan, layer)))
+    pack_shared(holders, torch.from_numpy(mask_within(plan, layer)))
     return "packed"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from advisor.errors import PatternError
 from advisor.network import Layer, Shape
+from advisor.patterns.narrowed import is_narrowed, narrowed_shape, thinned
 from advisor.patterns.option import Option
 from advisor.runtime.methods import METHODS, Method, method_of
 
@@ -141,7 +142,7 @@ def executions(
 
     Args:
         layer: a sparsifiable layer.
-        option: its choice. For width, `parameters` holds the narrowed "in_channels" and "out_channels"
+        option: its choice. With width, `parameters` holds the narrowed "in_channels" and "out_channels"
             (and "groups" where those change with the channels in a way that is not depthwise).
         training: forward and backward instead of inference.
         batch: replaces the batch size that the network was analysed with.
@@ -151,14 +152,13 @@ def executions(
         Executions as `canonical` writes them.
     """
     method = method or method_of(layer, option, training=training)
-    shape, groups = shape_under(layer, option)
+    layer, option = thinned(layer, option)
+    shape, groups = layer.weight_shape, layer.groups
     kept, block = _kept(layer, option, method)
     found: Counter[Execution] = Counter()
     for call in layer.calls:
         given = call.input_shape
         axis = len(given) - 1 - (len(layer.kernel) if layer.is_conv else 0)
-        inputs = shape[0] if layer.transposed else shape[1] * groups
-        given = (*given[:axis], inputs, *given[axis + 1 :])
         if batch is not None and axis > 0:
             given = (batch, *given[1:])
         made = Execution(
@@ -233,21 +233,8 @@ def outputs_together(option: Option) -> int:
 
 
 def shape_under(layer: Layer, option: Option) -> tuple[Shape, int]:
-    """The stored weight's shape and the number of groups once `option` runs: smaller for width alone."""
-    if option.pattern != "width":
-        return layer.weight_shape, layer.groups
-    inputs = int(option.parameters.get("in_channels", layer.in_channels))
-    outputs = int(option.parameters.get("out_channels", layer.out_channels))
-    depthwise = layer.groups > 1 and layer.groups == layer.in_channels
-    groups = int(option.parameters.get("groups", inputs if depthwise else layer.groups))
-    if min(inputs, outputs, groups) < 1 or inputs % groups or outputs % groups:
-        raise PatternError(
-            f"layer {layer.name}: width with {inputs} inputs and {outputs} outputs does not fit {groups} groups; "
-            "choose counts that the groups divide"
-        )
-    if layer.transposed:
-        return (inputs, outputs // groups, *layer.kernel), groups
-    return (outputs, inputs // groups, *layer.kernel), groups
+    """The stored weight's shape and the number of groups once `option` runs: smaller where width narrows."""
+    return narrowed_shape(layer, option) if is_narrowed(option) else (layer.weight_shape, layer.groups)
 
 
 def _by(sizes: tuple[int, ...]) -> str:

@@ -8,6 +8,7 @@ from math import prod
 from typing import Literal, get_args
 
 from advisor.network import Layer
+from advisor.patterns.narrowed import thinned
 from advisor.patterns.option import Option
 
 Method = Literal["dense", "direct", "gather", "packed"]
@@ -61,10 +62,12 @@ def stands_alone(layer: Layer) -> bool:
 def ways(layer: Layer, option: Option, *, training: bool = False, device: str = "cpu") -> tuple[Method, ...]:
     """Every method that computes `option` of `layer` rightly, on whatever machine; the last one always runs.
 
-    "dense" and `width` are plain layers. A pattern without a method of its own runs the dense kernel on a weight with
-    zeros ("dense"); in training its kept values are scattered into that weight each step ("packed").
+    "dense" and `width` are plain layers; a pattern within width runs as in any layer of those channels. A pattern
+    without a method of its own runs the dense kernel on a weight with zeros ("dense"); in training its kept values are
+    scattered into that weight each step ("packed").
     """
-    if option.pattern in ("dense", "width"):
+    layer, option = thinned(layer, option)
+    if option.pattern == "dense":
         return ("dense",)
     found: list[Method] = []
     if stands_alone(layer):
@@ -112,6 +115,7 @@ def method_of(
     The sparse kernels up to the density below which they win; gathering from the block on from which it does; else
     the dense kernel. A GPU's kernels are not taken before a profile has timed them.
     """
+    layer, option = thinned(layer, option)
     found = methods_of(layer, option, training=training, device=device, have=have)
     if "direct" in found and option.density <= DIRECT_DENSITY and device.partition(":")[0] == "cpu":
         return "direct"

@@ -17,6 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 from advisor.coupling.keep import Flags, class_scores, kept_classes
 from advisor.coupling.structure import Coupling, Cut, LayerUse
 from advisor.errors import PlanError
+from advisor.patterns.narrowed import is_narrowed
 
 if TYPE_CHECKING:
     from advisor.network import Network
@@ -26,7 +27,7 @@ Indices = NDArray[np.int64]
 
 
 def levels_from_options(network: Network, options: Mapping[str, Option]) -> dict[str, float]:
-    """Group name → level, as the width options of the layers say ("in" and "out"); groups of no such layer stay out.
+    """Group name → level, as options with width say ("in" and "out"); groups of no such layer stay out.
 
     Raises:
         PlanError: two layers ask for different levels of one group, or a level below 1 where nothing can be narrowed.
@@ -34,7 +35,7 @@ def levels_from_options(network: Network, options: Mapping[str, Option]) -> dict
     coupling = network.coupling
     found: dict[int, tuple[float, str]] = {}
     for name, option in options.items():
-        if option.pattern != "width":
+        if not is_narrowed(option):
             continue
         for side, group in zip(("in", "out"), coupling.of(name), strict=True):
             level = float(option.parameters.get(side, 1.0))

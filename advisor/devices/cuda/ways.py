@@ -71,9 +71,11 @@ def layer_ways(execution: Execution, facts: Facts, number: Number = "fp32") -> t
 
 def option_way(layer: Layer, option: Option, facts: Facts, number: Number = "fp32") -> GpuWay:
     """By which way `option` of `layer` would gain on this GPU; with "no kernel" and the reason where none does."""
+    from advisor.patterns.narrowed import thinned
     from advisor.patterns.option import DENSE
     from advisor.runtime.execution import executions
 
+    layer, option = thinned(layer, option)
     way, wrong = _way_of(option)
     if wrong:
         return GpuWay(way=way, kernel="", reason=wrong)

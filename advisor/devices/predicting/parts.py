@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from advisor.devices.predicting.choice import fastest
 from advisor.devices.profile import Origin, Profile
+from advisor.patterns.narrowed import is_narrowed
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import Execution, executions
 from advisor.runtime.methods import Method
@@ -177,7 +178,7 @@ def rest_shares(network: Network) -> dict[str, float]:
 
 
 def output_share(layer: Layer, option: Option) -> float:
-    """Kept output channels / all of them: 1 for everything but `width`."""
-    if option.pattern != "width":
+    """Kept output channels / all of them: 1 where width narrows nothing."""
+    if not is_narrowed(option):
         return 1.0
     return int(option.parameters.get("out_channels", layer.out_channels)) / layer.out_channels
