@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from advisor.errors import BudgetError, unknown
@@ -46,11 +46,18 @@ class Budget:
         return self.value if self.value is not None else (self.share or 0.0) * dense
 
 
-def parse_budgets(items: Sequence[str] | Mapping[str, str | float | Budget]) -> dict[str, Budget]:
+def parse_budgets(
+    items: Sequence[str] | Mapping[str, str | float | Budget], costs: Collection[str] = COSTS
+) -> dict[str, Budget]:
     """`["latency=60%"]` or `{"latency": "60%"}` → budgets by cost, in the order given.
 
     Text is a share of the dense network, "60%", or a number with its unit: "5M" or "5000000" (params, macs), "12ms",
     "40MB" or "40MiB", "3mJ". A bare number in a mapping is in the cost's own unit: 1, ms, bytes, mJ.
+
+    Args:
+        items: what was asked for.
+        costs: that may be limited. Those of a user's own table may have names of his own: shares, or numbers as they
+            stand in it.
 
     Raises:
         BudgetError: an unknown cost or unit, a cost given twice, a value that is not positive and finite, a share over
@@ -70,13 +77,15 @@ def parse_budgets(items: Sequence[str] | Mapping[str, str | float | Budget]) -> 
     found: dict[str, Budget] = {}
     for key, value in pairs:
         key = key.strip()
-        if key not in COSTS:
-            raise BudgetError(unknown("budget", key, COSTS))
+        if key not in costs:
+            raise BudgetError(unknown("budget", key, costs))
         if key in found:
             raise BudgetError(f"budget {key} is given twice; give each cost one limit")
         found[key] = _parse(key, value)
     if not found:
-        raise BudgetError("no budget given; give at least one, for example macs=50% (costs: " + ", ".join(COSTS) + ")")
+        raise BudgetError(
+            f"no budget given; give at least one, for example {next(iter(costs))}=50% (costs: {', '.join(costs)})"
+        )
     return found
 
 
@@ -99,7 +108,7 @@ def _parse(key: str, value: str | float | Budget) -> Budget:
     number, unit = float(match[1]), match[2]
     if unit == "%":
         return _checked(Budget(key=key, share=number / 100), where)
-    units = _UNITS[key]
+    units = _UNITS.get(key, _COUNTS)
     if unit not in units:
         what = f"unknown unit {unit!r}" if unit else "no unit"
         listed = ", ".join(name for name in units if name)

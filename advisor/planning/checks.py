@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.errors import PlanError
+from advisor.patterns.option import Option
 
 if TYPE_CHECKING:
     from advisor.planning.table import CostTable
@@ -49,18 +50,22 @@ def check_table(table: CostTable) -> None:
     seen: set[str] = set()
     for layer, options, dense, needs in zip(table.layers, table.options, table.dense, table.requires, strict=True):
         # One option may stand for several levels of a width group that leave this layer as it is.
-        labels = [(option.label, pairs) for option, pairs in zip(options, needs, strict=False)]
+        same = [(*_identity(option), pairs) for option, pairs in zip(options, needs, strict=False)]
         if layer in seen:
             raise PlanError(f"cost table: layer {layer!r} appears twice; give each layer one row of options")
         seen.add(layer)
-        if len(set(labels)) < len(labels):
-            twice = next(label for label in labels if labels.count(label) > 1)[0]
-            raise PlanError(f"cost table, layer {layer}: option {twice!r} appears twice")
+        if len(set(same)) < len(same):
+            twice = next(option for option, what in zip(options, same, strict=False) if same.count(what) > 1)
+            raise PlanError(f"cost table, layer {layer}: option {twice.label!r} appears twice")
         if not 0 <= dense < len(options):
             raise PlanError(f"cost table, layer {layer}: no dense option; shares of dense need one (density 1)")
     for key, columns in {**table.costs, "loss": table.loss}.items():
         _check_columns(table, key, columns)
     _check_groups(table)
+
+
+def _identity(option: Option) -> tuple[Any, ...]:
+    return option.pattern, option.density, *sorted(option.parameters.items())
 
 
 def _check_columns(table: CostTable, key: str, columns: tuple[NDArray[np.float64], ...]) -> None:

@@ -1,0 +1,1 @@
+"""Cost tables from outside: a CSV, a data frame, other people's timing files."""
