@@ -18,6 +18,7 @@ from advisor.plans.checks import check_plan
 from advisor.plans.chosen import connections_bytes, read_connections
 from advisor.plans.kept import with_kept
 from advisor.plans.plan import CostLine, Plan, PlanLayer
+from advisor.plans.rounds import rounds_document, rounds_from
 
 SCHEMA_NAME = "sparsity-advisor/plan-1"
 # Parameters of patterns as they stand flat in a layer, and their names in `PlanLayer.parameters`.
@@ -73,7 +74,7 @@ def read_plan(path: str | Path) -> Plan:
 def to_document(plan: Plan) -> dict[str, Any]:
     """The plan as plain JSON values. NaN, where nobody looked for a bound, becomes null."""
     plan = with_kept(plan)
-    return {
+    document: dict[str, Any] = {
         "schema": SCHEMA_NAME,
         "model": plan.model,
         "input": [list(shape) for shape in plan.input_shapes],
@@ -92,6 +93,9 @@ def to_document(plan: Plan) -> dict[str, Any]:
         "notes": list(plan.notes),
         "layers": [_layer_document(layer) for layer in plan.layers],
     }
+    if plan.rounds:
+        document["rounds"] = rounds_document(plan.rounds)
+    return document
 
 
 def _number(value: float) -> float | None:
@@ -164,6 +168,7 @@ def from_document(document: Any, where: str) -> Plan:
         profile=document.get("profile"),
         settings=document.get("settings"),
         notes=tuple(document.get("notes", ())),
+        rounds=rounds_from(document.get("rounds", ())),
     )
     check_plan(plan, where)
     return plan

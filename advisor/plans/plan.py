@@ -12,6 +12,8 @@ from advisor.network import Layer, Network, Shape
 from advisor.patterns.narrowed import is_narrowed, thinned
 from advisor.patterns.option import NOTHING, Option
 from advisor.plans.ranges import Ranges, to_ranges
+from advisor.plans.relaxation import Relaxation
+from advisor.plans.rounds import Round
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,7 +148,10 @@ class PlanLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostLine:
-    """One cost of the whole network, in the unit of its key. `low` to `high` is a predicted time's interval."""
+    """One cost of the whole network, in the unit of its key.
+
+    `low` to `high` is a predicted time's interval, or the 95 % interval of what was measured (the plan has `rounds`).
+    """
 
     dense: float
     plan: float
@@ -169,6 +174,7 @@ class Plan:
             masked layer whose `selection` is "magnitude"; of the layer that width leaves, where it narrows. Saved
             beside the plan as safetensors.
         network: the analysis that the plan was made from; not saved.
+        rounds: what `advisor.refine` measured on the way here; the costs that it names are measured ones.
     """
 
     model: str
@@ -187,8 +193,11 @@ class Plan:
     profile: str | None = None
     settings: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    rounds: tuple[Round, ...] = ()
     chosen: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
     network: Network | None = field(default=None, repr=False, compare=False)
+    of_table: bool = False
+    continuous: Relaxation | None = None
 
     def layer(self, name: str) -> PlanLayer:
         for layer in self.layers:
