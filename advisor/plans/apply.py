@@ -11,6 +11,7 @@ from torch import nn
 
 from advisor.errors import PlanError
 from advisor.plans.again import check_zeros, dense_again, is_applied, plain_where
+from advisor.plans.checks import check_has_network
 from advisor.plans.kept import narrowed, with_kept
 from advisor.plans.match import check_is_module, check_model, network_for, sample_inputs
 from advisor.plans.thin import Notes, Parts, in_lines, thin_out
@@ -62,6 +63,7 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
     Raises:
         PlanError: no module, or the plan belongs to another network; the first difference is named.
     """
+    check_has_network(plan)
     check_is_module(model)
     again = is_applied(plan, model)
     if again and not for_inference:

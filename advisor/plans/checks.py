@@ -11,6 +11,7 @@ from advisor.plans.ranges import count
 from advisor.plans.ranges import problem as ranges_problem
 from advisor.runtime.methods import ways
 
+TABLE = "table"  # the kind of layers that only a cost table knows
 # Four times the largest weight in public networks (a vocabulary of 256k times 16k); a mask takes a byte for each.
 MAX_WEIGHTS = 2**34
 
@@ -22,6 +23,8 @@ def check_plan(plan: Plan, where: str = "") -> None:
         PlanError: the first layer that makes no sense, and why.
     """
     label = f"plan {where}" if where else f"plan for {plan.model!r}"
+    if plan.of_table:
+        return _check_table_layers(plan, label)
     names: set[str] = set()
     sharers: dict[str, PlanLayer] = {}
     for layer in plan.layers:
@@ -38,6 +41,29 @@ def check_plan(plan: Plan, where: str = "") -> None:
     for name in plan.chosen or {}:
         if name not in names or not plan.layer(name).is_chosen:
             raise PlanError(f"{label}: chosen connections for {name!r}, a layer that has none to choose")
+
+
+def check_has_network(plan: Plan) -> None:
+    """Refuses a plan that was made from a cost table where one of a network is needed.
+
+    Raises:
+        PlanError: it has no network.
+    """
+    if plan.of_table:
+        raise PlanError(
+            f"plan for {plan.model!r}: it was made from a cost table, so it has no network and no masks; "
+            "plan the network itself (advisor plan MODEL) to get one that can be applied"
+        )
+
+
+def _check_table_layers(plan: Plan, label: str) -> None:
+    names: set[str] = set()
+    for layer in plan.layers:
+        if layer.name in names:
+            raise PlanError(f"{label}: layer {layer.name!r} is there twice")
+        if layer.kind != TABLE or layer.weight:
+            raise PlanError(f"{label}: layer {layer.name} has a weight, though the plan was made from a table")
+        names.add(layer.name)
 
 
 def layer_problem(layer: PlanLayer) -> str:

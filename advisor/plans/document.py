@@ -14,10 +14,11 @@ import jsonschema
 
 from advisor.errors import PlanError
 from advisor.files import read_json, write_bytes, write_json
-from advisor.plans.checks import check_plan
+from advisor.plans.checks import TABLE, check_plan
 from advisor.plans.chosen import connections_bytes, read_connections
 from advisor.plans.kept import with_kept
 from advisor.plans.plan import CostLine, Plan, PlanLayer
+from advisor.plans.relaxation import Relaxation
 from advisor.plans.rounds import rounds_document, rounds_from
 
 SCHEMA_NAME = "sparsity-advisor/plan-1"
@@ -95,6 +96,10 @@ def to_document(plan: Plan) -> dict[str, Any]:
     }
     if plan.rounds:
         document["rounds"] = rounds_document(plan.rounds)
+    if plan.continuous is not None:
+        document["continuous"] = plan.continuous.to_json()
+    if plan.of_table:
+        document["of_table"] = True
     return document
 
 
@@ -115,6 +120,8 @@ def _layer_document(layer: PlanLayer) -> dict[str, Any]:
         "density": float(layer.density),
         "seed": int(layer.seed),
     }
+    if layer.kind == TABLE:
+        return document | ({"parameters": dict(layer.parameters)} if layer.parameters else {})
     for flat, name in _PARAMETERS.items():
         if name in layer.parameters:
             document[flat] = layer.parameters[name]
@@ -169,6 +176,8 @@ def from_document(document: Any, where: str) -> Plan:
         settings=document.get("settings"),
         notes=tuple(document.get("notes", ())),
         rounds=rounds_from(document.get("rounds", ())),
+        continuous=Relaxation.from_json(document["continuous"]) if "continuous" in document else None,
+        of_table=document.get("of_table", False),
     )
     check_plan(plan, where)
     return plan
@@ -184,6 +193,8 @@ def _float(value: float | None, where: str) -> float:
 
 
 def _layer_from(item: Mapping[str, Any]) -> PlanLayer:
+    if item["kind"] == TABLE:
+        return _table_layer_from(item)
     # The schema takes 3.0 for an integer, as JSON does; Python's shapes do not.
     parameters: dict[str, Any] = {}
     for flat, name in _PARAMETERS.items():
@@ -207,4 +218,17 @@ def _layer_from(item: Mapping[str, Any]) -> PlanLayer:
         kept_inputs=tuple((int(first), int(end)) for first, end in item.get("kept_inputs", ())),
         kept_outputs=tuple((int(first), int(end)) for first, end in item.get("kept_outputs", ())),
         method=item.get("method"),
+    )
+
+
+def _table_layer_from(item: Mapping[str, Any]) -> PlanLayer:
+    return PlanLayer(
+        name=item["name"],
+        kind=TABLE,
+        pattern=item["pattern"],
+        density=float(item["density"]),
+        seed=int(item["seed"]),
+        parameters=item.get("parameters", {}),
+        weight="",
+        weight_shape=(),
     )

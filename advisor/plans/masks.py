@@ -13,7 +13,7 @@ from advisor.patterns.base import pattern
 from advisor.patterns.connectivity import apply_repair
 from advisor.patterns.layout import logical, stored
 from advisor.patterns.narrowed import kept_connections, place
-from advisor.plans.checks import check_plan
+from advisor.plans.checks import check_has_network, check_plan
 from advisor.plans.kept import is_open, with_kept
 from advisor.plans.match import check_model, network_for
 from advisor.plans.ranges import from_ranges
@@ -31,6 +31,7 @@ def masks(plan: Plan, model: torch.nn.Module | None = None) -> dict[str, torch.T
     Costs a byte per weight.
     """
     if model is None:
+        check_has_network(plan)
         plan = with_kept(plan)
         check_plan(plan)
     else:

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from advisor.errors import ModelError, PlanError
 from advisor.network import Shape
-from advisor.plans.checks import check_plan
+from advisor.plans.checks import check_has_network, check_plan
 from advisor.runtime.execution import shape_under
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def check_model(plan: Plan, model: nn.Module, *, narrowed: bool = False) -> None
     Raises:
         PlanError: the first difference.
     """
+    check_has_network(plan)
     check_plan(plan)
     check_is_module(model)
     found = dict(model.named_parameters(remove_duplicate=False))

@@ -175,6 +175,9 @@ class Plan:
             beside the plan as safetensors.
         network: the analysis that the plan was made from; not saved.
         rounds: what `advisor.refine` measured on the way here; the costs that it names are measured ones.
+        of_table: made from a cost table: no network stands behind it, so it has no masks and cannot be applied. Its
+            layers have kind "table" and no weight; patterns are called what the table calls them.
+        continuous: what leaving the grid of densities gained; None where nobody asked.
     """
 
     model: str

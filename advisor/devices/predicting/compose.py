@@ -217,6 +217,9 @@ def plan_options(network: Network, plan: Plan) -> dict[str, Option]:
     Raises:
         PlanError: the plan names a layer that the network lacks, or one of another shape.
     """
+    from advisor.plans.checks import check_has_network
+
+    check_has_network(plan)
     known = {layer.name: layer for layer in network.sparsifiable}
     for planned in plan.layers:
         layer = known.get(planned.name)
