@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.patterns.option import Option
+from advisor.patterns.saliency import unit_scores
 from advisor.planning.build import item_bytes
 from advisor.planning.sensitivity import weight_of
 
 if TYPE_CHECKING:
+    from advisor.coupling.keep import Flags
     from advisor.network import Layer, Network
 
 Bools = NDArray[np.bool_]
@@ -26,12 +28,13 @@ _REPAIRED = ("channel", "group")
 class Connections:
     """What `PlanLayer` and `Plan.chosen` hold beside the options; layers that need nothing are absent.
 
-    `saved` is cost → what the dropped connections take off the table's total.
+    `chosen`, `rewired` and `dropped` count in the layers that width leaves. `saved` is cost → what the dropped
+    connections take off the table's total.
     """
 
     seeds: Mapping[str, int]
     chosen: Mapping[str, Bools] | None = None  # before the repair; None where a seed draws them
-    kept: Mapping[str, tuple[Indices, Indices]] = field(default_factory=dict)  # width: (inputs, outputs) that stay
+    kept: Mapping[str, tuple[Indices, Indices]] = field(default_factory=dict)  # narrowed: (inputs, outputs) that stay
     rewired: Mapping[str, Rewired] = field(default_factory=dict)
     dropped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     saved: Mapping[str, int] = field(default_factory=dict)
@@ -58,34 +61,42 @@ def connect(
         rounding: how width rounds.
     """
     from advisor.patterns.base import layer_seed, pattern
+    from advisor.patterns.narrowed import thinned
 
-    layers = {layer.name: layer for layer in network.sparsifiable}
-    seeds = {name: layer_seed(seed, name) for name in layers}
-    masked = [name for name in layers if options[name].pattern not in ("dense", "width")]
-    scores = (
-        {name: _scores(network, layers[name], options[name]) for name in masked} if selection == "magnitude" else {}
-    )
+    seeds = {layer.name: layer_seed(seed, layer.name) for layer in network.sparsifiable}
+    by_weights = selection == "magnitude"
+    flags = _flags(network, levels, rounding, by_weights=by_weights) if _narrows(options) else None
+    kept = _kept_channels(network, options, flags)
+    # Within the channels that stay, everything goes on as in a network of these layers.
+    under = {layer.name: thinned(layer, options[layer.name]) for layer in network.sparsifiable}
+    layers = {name: layer for name, (layer, _) in under.items()}
+    masked = {name: option for name, (_, option) in under.items() if option.pattern != "dense"}
+    scores = {}
+    if by_weights:
+        for name, option in masked.items():
+            weight = remaining_weight(network.layer(name), layers[name], weight_of(network, network.layer(name)), kept)
+            scores[name] = unit_scores(layers[name], option, weight)
     made: dict[str, tuple[Option, Bools]] = {
         name: (
-            options[name],
-            pattern(options[name].pattern).connections(
-                layers[name], options[name], seed=seeds[name], scores=scores.get(name)
-            ),
+            option,
+            pattern(option.pattern).connections(layers[name], option, seed=seeds[name], scores=scores.get(name)),
         )
-        for name in masked
+        for name, option in masked.items()
     }
     chosen = {name: connections for name, (_, connections) in made.items()} if scores else None
-    kept = _kept_channels(network, options, levels, rounding, by_weights=selection == "magnitude")
-    if not any(options[name].pattern in _REPAIRED for name in masked):
+    if not any(option.pattern in _REPAIRED for option in masked.values()):
         return Connections(seeds=seeds, chosen=chosen, kept=kept)
+    from advisor.coupling.remaining import remaining_graph
     from advisor.patterns.connectivity import repair
 
-    _, fixed = repair(network.coupling.graph, layers, made, scores or None)
+    coupling = network.coupling
+    graph = coupling.graph if flags is None else remaining_graph(coupling, flags)
+    _, fixed = repair(graph, layers, made, scores or None)
     dropped = {name: tuple(rows) for name, rows in fixed.dropped.items() if rows}
     saved: dict[str, int] = {"params": 0, "macs": 0, "weight_memory": 0}
     item = item_bytes(network)
     for name, rows in dropped.items():
-        for key, amount in _share_of(layers[name], options[name], rows, len(made[name][1]), item[name]).items():
+        for key, amount in _share_of(layers[name], masked[name], rows, len(made[name][1]), item[name]).items():
             saved[key] += amount
     notes = list(fixed.notes)
     if dropped:
@@ -117,26 +128,57 @@ def _share_of(layer: Layer, option: Option, rows: Sequence[int], units: int, ite
     }
 
 
-def _scores(network: Network, layer: Layer, option: Option) -> NDArray[np.float64]:
-    from advisor.patterns.saliency import unit_scores
+def remaining_weight(
+    layer: Layer,
+    smaller: Layer,
+    weight: NDArray[np.floating],
+    kept: Mapping[str, tuple[Indices, Indices]],
+) -> NDArray[np.floating]:
+    """The weight (or what its elements are worth), as stored, of the channels that width leaves a layer.
 
-    return unit_scores(layer, option, weight_of(network, layer))
+    Args:
+        layer: as it is.
+        smaller: as width leaves it.
+        weight: of the layer.
+        kept: layer → (input channels, output channels) that stay; the layer's are all where it is absent.
+    """
+    from advisor.patterns.layout import logical, stored
+    from advisor.patterns.narrowed import kept_connections, take
+
+    if layer.name not in kept:
+        return weight
+    inputs, outputs = np.zeros(layer.in_channels, np.bool_), np.zeros(layer.out_channels, np.bool_)
+    inputs[kept[layer.name][0]], outputs[kept[layer.name][1]] = True, True
+    return stored(take(logical(weight, layer), kept_connections(inputs, outputs, layer), smaller), smaller)
+
+
+def _narrows(options: Mapping[str, Option]) -> bool:
+    from advisor.patterns.narrowed import is_narrowed
+
+    return any(is_narrowed(option) for option in options.values())
+
+
+def _flags(network: Network, levels: Mapping[str, float], rounding: str, *, by_weights: bool) -> Flags:
+    """Which channel classes stay: the first ones, or by the squared norms of the coupled filters."""
+    from advisor.coupling.keep import class_scores, kept_classes
+
+    scores = None
+    if by_weights:
+        weights = {layer.name: weight_of(network, layer) for layer in network.sparsifiable}
+        scores = class_scores(
+            network.coupling, weights, {layer.name: layer.transposed for layer in network.sparsifiable}
+        )
+    return kept_classes(network.coupling, levels, rounding, scores=scores)
 
 
 def _kept_channels(
-    network: Network,
-    options: Mapping[str, Option],
-    levels: Mapping[str, float],
-    rounding: str,
-    *,
-    by_weights: bool,
+    network: Network, options: Mapping[str, Option], flags: Flags | None
 ) -> dict[str, tuple[Indices, Indices]]:
-    """Kept channels of the narrowed layers: the first ones, or by the squared norms of the coupled filters."""
-    narrowed = [name for name, option in options.items() if option.pattern == "width"]
-    if not narrowed:
+    """(Input channels, output channels) that stay of the narrowed layers."""
+    if flags is None:
         return {}
-    from advisor.runtime.narrow import kept_channels
+    from advisor.patterns.narrowed import is_narrowed
+    from advisor.runtime.narrow import kept_sides
 
-    weights = {layer.name: weight_of(network, layer) for layer in network.sparsifiable} if by_weights else None
-    kept = kept_channels(network, levels, rounding, weights=weights)
-    return {name: kept[name] for name in narrowed}
+    kept = kept_sides(network.coupling, flags)
+    return {name: kept[name] for name, option in options.items() if is_narrowed(option)}

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from advisor.devices.measuring.work import WIDTH_LEVELS
 from advisor.errors import PatternError, PlanError, unknown
+from advisor.patterns.narrowed import implied, inner_name
 from advisor.patterns.option import DENSE, Option
+from advisor.planning.combine import combined_options, joined, needed
 from advisor.planning.table import Requirement
 
 if TYPE_CHECKING:
@@ -42,22 +44,35 @@ def menu(
 
     Without `include_ends` the first image convolution and the classifier stay dense, so the channels between them and
     their neighbours keep their number. Width alone is the depth multiplier, which scales every layer (Changpinyo et
-    al. 2017, 3.1): there the inner sides of the ends narrow with their neighbours.
+    al. 2017, 3.1): there the inner sides of the ends narrow with their neighbours. So they do where patterns are
+    combined with width ("width+channel"), whose options hold those of width and of the pattern alone.
 
     Raises:
         PatternError: an unknown pattern or rounding.
         PlanError: the network has no layer that could be thinned out.
     """
+    from advisor.patterns.base import combined_names
     from advisor.patterns.candidates import candidates, end_layers
 
-    names = checked_patterns(patterns)
+    names = implied(checked_patterns(patterns))
     if not network.sparsifiable:
         raise PlanError(f"network {network.name!r} has no convolution or linear layer, so there is nothing to plan")
-    sparse = tuple(name for name in names if name not in ("width", "dense"))
+    inside = tuple(inner_name(name) for name in names if name in combined_names())
+    sparse = tuple(name for name in names if name not in ("width", "dense", *combined_names()))
     found = candidates(network, sparse, include_ends=include_ends)
-    ends = frozenset(end_layers(network)) if sparse and not include_ends else frozenset()
+    ends = frozenset() if include_ends else frozenset(end_layers(network))
     masked = {layer.name: tuple(found.get(layer.name, (DENSE,))) for layer in network.sparsifiable}
-    return with_width(network, masked, rounding=rounding, levels=levels if "width" in names else (), dense=ends)
+    made = with_width(
+        network,
+        masked,
+        rounding=rounding,
+        levels=levels if "width" in names else (),
+        dense=ends if sparse and not inside else frozenset(),
+    )
+    if made.width is None or not inside:
+        return made
+    options, requires = joined(made.options, made.requires, combined_options(network, made.width, inside, leave=ends))
+    return Menu(options=options, requires=requires, width=made.width)
 
 
 def with_width(
@@ -86,25 +101,22 @@ def with_width(
     for name, layer in sides.items():
         groups = (layer.inputs, layer.outputs)
         pairs = {(a, b): option for (a, b), option in layer.options.items() if (a, b) != (0, 0) and name not in dense}
-        at_full: Requirement = _needs(groups, (0, 0))
+        at_full: Requirement = needed(groups, (0, 0))
         options[name] = (*masked[name], *pairs.values())
-        requires[name] = (*((at_full,) * len(masked[name])), *(_needs(groups, pair) for pair in pairs))
+        requires[name] = (*((at_full,) * len(masked[name])), *(needed(groups, pair) for pair in pairs))
     return Menu(options=options, requires=requires, width=width if width.groups else None)
-
-
-def _needs(groups: tuple[int | None, int | None], pair: tuple[int, int]) -> Requirement:
-    return tuple(sorted({(group, level) for group, level in zip(groups, pair, strict=True) if group is not None}))
 
 
 def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
     """The patterns' names without repeats, or which one is unknown."""
-    from advisor.patterns.base import pattern_names
+    from advisor.patterns.base import combined_names, pattern_names
 
     if isinstance(patterns, str):
         raise PatternError(f"patterns={patterns!r}; expected a list of names, ['channel', 'group']")
+    known = (*pattern_names(), *combined_names())
     for name in patterns:
-        if name not in pattern_names():
-            raise PatternError(unknown("pattern", str(name), pattern_names()))
+        if name not in known:
+            raise PatternError(unknown("pattern", str(name), known))
     if not [name for name in patterns if name != "dense"]:
         raise PatternError(f"no pattern to choose from; expected one or more of: {', '.join(pattern_names())}")
     return tuple(dict.fromkeys(patterns))
