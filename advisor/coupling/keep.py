@@ -133,19 +133,31 @@ def class_scores(coupling: Coupling, weights: Mapping[str, NDArray[np.floating]]
         weights: layer → its weight in the stored shape, (out, in, ...) or, where `axes[layer]`, (in, out/groups, ...).
         axes: layer → is its weight stored transposed?
     """
+    squares = {name: np.square(np.asarray(weight, dtype=np.float64)) for name, weight in weights.items()}
+    return class_worth(coupling, squares, axes)
+
+
+def class_worth(coupling: Coupling, worth: Mapping[str, NDArray[np.floating]], axes: Mapping[str, bool]) -> Floats:
+    """(classes,) worth of the filters that make each channel, summed over the layers that make it.
+
+    Args:
+        coupling: of the network.
+        worth: layer → what each weight is worth, in the stored shape, as in `class_scores`.
+        axes: layer → is its weight stored transposed?
+    """
     scores = np.zeros(len(coupling.group_of))
     done: set[str] = set()
     for use in coupling.graph.steps:
-        if not isinstance(use, LayerUse) or use.layer not in weights or use.layer in done:
+        if not isinstance(use, LayerUse) or use.layer not in worth or use.layer in done:
             continue
         done.add(use.layer)
-        squared = np.square(np.asarray(weights[use.layer], dtype=np.float64))
+        values = np.asarray(worth[use.layer], dtype=np.float64)
         if axes.get(use.layer, False):
             # (in, out/g, ...) → per group of inputs the sum for each of its outputs
-            groups = len(use.outputs) // squared.shape[1]
-            per_output = squared.reshape(groups, -1, squared.shape[1], *squared.shape[2:])
-            norms = per_output.sum(axis=(1, *range(3, per_output.ndim))).ravel()
+            groups = len(use.outputs) // values.shape[1]
+            per_output = values.reshape(groups, -1, values.shape[1], *values.shape[2:])
+            sums = per_output.sum(axis=(1, *range(3, per_output.ndim))).ravel()
         else:
-            norms = squared.reshape(len(squared), -1).sum(axis=1)
-        np.add.at(scores, coupling.class_of[use.outputs], norms)
+            sums = values.reshape(len(values), -1).sum(axis=1)
+        np.add.at(scores, coupling.class_of[use.outputs], sums)
     return scores

@@ -18,6 +18,11 @@ def erk_scores(weight_shapes: Sequence[Sequence[int]]) -> Floats:
     return np.array([sum(shape) for shape in weight_shapes], dtype=np.float64)
 
 
+def er_scores(weight_shapes: Sequence[Sequence[int]]) -> Floats:
+    """(L,) (c_in/groups + c_out) times the kernel's taps: ER knows channels alone (Mocanu et al. 2018, SET)."""
+    return np.array([sum(shape[:2]) * prod(shape[2:]) for shape in weight_shapes], dtype=np.float64)
+
+
 def scaled(scores: ArrayLike, weights: ArrayLike, scale: float, dense: Sequence[int] = ()) -> Floats:
     """(L,) densities min(1, scale · score / weights); the layers in `dense` keep everything."""
     densities = np.minimum(1.0, scale * np.asarray(scores, np.float64) / np.asarray(weights, np.float64))

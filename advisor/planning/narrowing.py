@@ -1,4 +1,4 @@
-"""What narrowing by magnitude removes: the channels that coupled layers lose together."""
+"""What narrowing removes: the channels that coupled layers lose together."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ Floats = NDArray[np.float64]
 
 
 class Narrowing:
-    """Losses of width options under the channels that `kept_channels` keeps for the same weights.
+    """Losses of width options under the channels that are worth most to the layers that make them.
 
     Args:
         network: the analysis.
-        weights: layer → its weight in the stored shape, for every sparsifiable layer.
+        worth: layer → what each of its weights is worth, at least 0, in the stored shape, for every sparsifiable layer.
+            Squares for a choice by magnitude.
     """
 
-    def __init__(self, network: Network, weights: Mapping[str, NDArray[np.floating]]) -> None:
-        self._network, self._weights = network, weights
+    def __init__(self, network: Network, worth: Mapping[str, NDArray[np.floating]]) -> None:
+        self._network, self._worth = network, worth
         self._flags: dict[tuple[int, float, str], Bools] = {}
-        self._squares: dict[str, Floats] = {}
+        self._connections: dict[str, Floats] = {}
 
     @cached_property
     def _scores(self) -> Floats:
-        from advisor.coupling.keep import class_scores
+        from advisor.coupling.keep import class_worth
 
         transposed = {layer.name: layer.transposed for layer in self._network.sparsifiable}
-        return class_scores(self._network.coupling, self._weights, transposed)
+        return class_worth(self._network.coupling, self._worth, transposed)
 
     @cached_property
     def _uses(self) -> dict[str, LayerUse]:
@@ -49,22 +50,23 @@ class Narrowing:
                 found.setdefault(step.layer, step)
         return found
 
-    def loss(self, layer: Layer, option: Option) -> float:
-        """Share of the layer's squared weight that a width option removes, 0 to 1; 0 for a weight of zeros.
+    def removed(self, layer: Layer, option: Option) -> float:
+        """What the weights that a width option removes are worth.
 
         Raises:
             PlanError: the option narrows a side of the layer that cannot be narrowed.
         """
-        if layer.name not in self._squares:
-            weight = np.square(np.asarray(self._weights[layer.name], dtype=np.float64))
-            self._squares[layer.name] = sum_taps(logical(weight, layer), layer)
-        squares = self._squares[layer.name]  # (outputs, inputs of a group)
-        total = float(squares.sum())
-        if total == 0:
-            return 0.0
-        inputs, outputs = self._side(layer, option, 0), self._side(layer, option, 1)
+        if layer.name not in self._connections:
+            worth = np.asarray(self._worth[layer.name], dtype=np.float64)
+            self._connections[layer.name] = sum_taps(logical(worth, layer), layer)
+        worth = self._connections[layer.name]  # (outputs, inputs of a group)
+        inputs, outputs = self.kept(layer, option)
         columns = np.repeat(inputs.reshape(-1, inputs_of(layer)), layer.out_channels // layer.groups, axis=0)
-        return min(1.0, max(0.0, 1.0 - float(squares[outputs[:, None] & columns].sum()) / total))
+        return max(0.0, float(worth[~(outputs[:, None] & columns)].sum()))
+
+    def kept(self, layer: Layer, option: Option) -> tuple[Bools, Bools]:
+        """Which input and which output channels of the layer stay, over all groups."""
+        return self._side(layer, option, 0), self._side(layer, option, 1)
 
     def _side(self, layer: Layer, option: Option, side: int) -> Bools:
         """Which input (side 0) or output channels (side 1) stay."""
@@ -77,10 +79,11 @@ class Narrowing:
             raise PlanError(
                 f"layer {layer.name}: {option.label}: its {('in', 'out')[side]}put never narrows; expected 1"
             )
-        found: Bools = self._kept(group, level, str(option.parameters["rounding"]))[coupling.class_of[nodes]]
+        found: Bools = self.classes(group, level, str(option.parameters["rounding"]))[coupling.class_of[nodes]]
         return found
 
-    def _kept(self, group: int, level: float, rounding: str) -> Bools:
+    def classes(self, group: int, level: float, rounding: str) -> Bools:
+        """(classes,) which channel classes of the network stay when this width group alone is at `level`."""
         from advisor.coupling.keep import kept_classes
 
         key = (group, level, rounding)

@@ -220,7 +220,7 @@ def test_infeasible_names_the_smallest_reachable_and_the_way_out(digits: Network
     ("changes", "says"),
     [
         ({"selection": "taylor"}, "unknown selection 'taylor'"),
-        ({"sensitivity": "snip"}, "unknown sensitivity 'snip'"),
+        ({"sensitivity": "snipp"}, "unknown sensitivity 'snipp'; did you mean 'snip'"),
         ({"patterns": ["chanel"]}, "unknown pattern 'chanel'"),
         ({"gap": -1.0}, "gap=-1.0"),
         ({"gap": float("nan")}, "gap=nan"),

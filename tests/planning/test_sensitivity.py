@@ -152,5 +152,5 @@ def test_unknown_sensitivity_names_the_closest(digits: Network) -> None:
 def test_a_name_is_registered_once() -> None:
     before = dict(SENSITIVITIES)
     with pytest.raises(Exception, match="registered twice"):
-        register("erk", needs="nothing")(lambda network, options: {})
+        register("erk", needs="nothing")(lambda network, options, given: {})
     assert before == SENSITIVITIES

@@ -41,7 +41,7 @@ class Choices:
     @property
     def own_weights(self) -> bool:
         """Whether the network's own weights matter, so that it must be built with them."""
-        return SENSITIVITIES[self.sensitivity].needs == "weights"
+        return SENSITIVITIES[self.sensitivity].reads_weights
 
 
 def default_choices(offer: Offer) -> Choices:
@@ -111,7 +111,8 @@ def selectable_patterns() -> tuple[str, ...]:
 def selectable_sensitivities(model: str, offer: Offer) -> tuple[str, ...]:
     """How losses can be estimated. Weights count only for a network of the user's own: the others' are random here."""
     own = model in offer.models
-    return tuple(name for name, kind in SENSITIVITIES.items() if own or kind.needs == "nothing")
+    # The page has no data to give.
+    return tuple(n for n, kind in SENSITIVITIES.items() if kind.needs == "nothing" or (own and not kind.reads_data))
 
 
 def input_problem(text: str) -> str:
