@@ -12,6 +12,7 @@ from advisor.network import Layer, Shape
 from advisor.patterns.base import DENSITIES, Pattern, is_count, register
 from advisor.patterns.draw import Bools, Floats, smallest
 from advisor.patterns.layout import inputs_of, over_taps, sum_taps, taps_of
+from advisor.patterns.narrowed import WIDTH_PARAMETERS
 from advisor.patterns.option import Option
 
 ROUNDINGS = ("ceil", "multiple8")
@@ -39,6 +40,8 @@ class Width(Pattern):
         missing = [k for k in ("in", "out", "rounding", "in_channels", "out_channels") if k not in given]
         if missing or not 0 < option.density <= 1:
             return f"has no {missing[0]!r}" if missing else f"density {option.density} is outside (0, 1]"
+        if more := sorted(set(given) - set(WIDTH_PARAMETERS)):
+            return f"has a parameter {more[0]!r}; expected {', '.join(WIDTH_PARAMETERS)}"
         wrong = [k for k in ("in_channels", "out_channels", "groups") if not is_count(given.get(k, 1))]
         if wrong:
             return f"parameter {wrong[0]}={given[wrong[0]]!r} is not a positive integer"

@@ -7,6 +7,7 @@ from math import prod
 from hypothesis import strategies as st
 
 from advisor.network import Call, Layer
+from advisor.patterns.narrowed import combined, inner_name, thinned
 from advisor.patterns.option import DENSE, Option
 
 
@@ -57,6 +58,8 @@ def divisors(number: int) -> list[int]:
 @st.composite
 def option_for(draw, name: str, given: Layer) -> Option | None:
     """A legal option of pattern `name`, or None where the layer has none."""
+    if name.startswith("width+"):
+        return draw(combined_for(name, given))
     density = draw(st.floats(0.01, 1.0))
     inputs, outputs = given.in_channels // given.groups, given.out_channels // given.groups
     if name == "dense":
@@ -78,6 +81,15 @@ def option_for(draw, name: str, given: Layer) -> Option | None:
     if name == "width":
         return width(given, draw(st.integers(1, inputs)), draw(st.integers(1, outputs)))
     raise AssertionError(f"say what a legal option of {name} is, so that the contract can test it")
+
+
+@st.composite
+def combined_for(draw, name: str, given: Layer) -> Option | None:
+    """A legal option of width with another pattern within it, or None where the narrowed layer has none."""
+    inputs, outputs = given.in_channels // given.groups, given.out_channels // given.groups
+    narrow = width(given, draw(st.integers(1, inputs)), draw(st.integers(1, outputs)))
+    inner = draw(option_for(inner_name(name), thinned(given, narrow)[0]))
+    return None if inner is None else combined(narrow, inner)
 
 
 def width(given: Layer, inputs: int, outputs: int) -> Option:
