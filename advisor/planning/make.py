@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advisor.errors import AdvisorError, PlanError
+from advisor.patterns.option import Option
 from advisor.planning.budgets import Budget
+from advisor.planning.constraints import constraints_of
 from advisor.planning.problem import decide, pose
 from advisor.planning.sensitivity import checked_rates
 
@@ -31,6 +33,11 @@ def plan(
     exchange: Mapping[str, float] | None = None,
     gap: float = 1e-3,
     time_limit: float = 60.0,
+    pins: Mapping[str, str | float | Option] | None = None,
+    allowed: Mapping[str, Sequence[str]] | None = None,
+    forbidden: Mapping[str, Sequence[str]] | None = None,
+    min_density: float | Mapping[str, float] | None = None,
+    max_density: float | Mapping[str, float] | None = None,
 ) -> Plan:
     """One option per layer: least estimated loss within all budgets, to a proven gap.
 
@@ -47,6 +54,11 @@ def plan(
         exchange: pattern → factor on its losses, from a validation (`load_exchange`).
         gap: relative gap at which the solver stops.
         time_limit: seconds for the solver; the best plan by then is returned with its gap and status "time limit".
+        pins: layer, or a glob of layers ("layer4.*") → its option: "dense", 0.25, "channel", "channel@0.25",
+            "group@0.25,block=16". A layer's own name goes before globs, the last glob before others.
+        allowed: layer or glob → patterns that it may take beside dense.
+        forbidden: layer or glob → patterns that it may not take; "dense" can be one.
+        min_density, max_density: of every layer that has a choice, or layer or glob → density.
 
     Raises:
         BudgetError: a budget that cannot be read, needs a profile, or cannot be met: the smallest reachable is named.
@@ -66,6 +78,13 @@ def plan(
             exchange=exchange,
             gap=gap,
             time_limit=time_limit,
+            constraints=constraints_of(
+                pins=pins,
+                allowed=allowed,
+                forbidden=forbidden,
+                min_density=min_density,
+                max_density=max_density,
+            ),
         )
     )
 

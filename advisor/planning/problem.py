@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from advisor.devices.profile import check_profile
@@ -13,7 +13,10 @@ from advisor.network import check_network
 from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.budgets import Budget, parse_budgets
 from advisor.planning.build import Built, build_table
+from advisor.planning.constraints import Constraints
+from advisor.planning.offered import with_pinned
 from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
+from advisor.planning.restrict import restrict, solve_restricted
 from advisor.planning.sensitivity import SENSITIVITIES
 from advisor.planning.solve import Solution, solve
 
@@ -33,6 +36,7 @@ class Problem:
         budgets: as they were given, by cost; `limits` has them in the costs' units.
         hint: what else the user could do about a budget that cannot be met.
         notes: what the plan has to say of the question itself.
+        constraints: what is asked of single layers; the table has all their options.
     """
 
     network: Network
@@ -44,6 +48,7 @@ class Problem:
     time_limit: float = 60.0
     hint: str = ""
     notes: tuple[str, ...] = ()
+    constraints: Constraints = field(default_factory=Constraints)
 
     @property
     def limits(self) -> dict[str, float]:
@@ -58,6 +63,9 @@ class Problem:
             BudgetError: as `solve`.
         """
         within = self.limits if limits is None else limits
+        if self.constraints.rules:
+            left = restrict(self.built.table, self.constraints)
+            return solve_restricted(left, within, gap=self.gap, time_limit=self.time_limit, hint=self.hint)
         return solve(self.built.table, within, gap=self.gap, time_limit=self.time_limit, hint=self.hint)
 
     def written(self, found: Solution, limits: Mapping[str, float] | None = None) -> Plan:
@@ -95,6 +103,7 @@ def pose(
     exchange: Mapping[str, float] | None = None,
     gap: float = 1e-3,
     time_limit: float = 60.0,
+    constraints: Constraints | None = None,
 ) -> Problem:
     """The arguments of `advisor.plan` as a problem, its table built; raises what that raises before it solves."""
     check_network(network)
@@ -104,10 +113,14 @@ def pose(
     if selection not in SELECTIONS:
         raise PlanError(unknown("selection", str(selection), SELECTIONS))
     _check_numbers(gap, time_limit, seed)
+    asked = constraints or Constraints()
+    asked.check_names([layer.name for layer in network.sparsifiable])
     choices = menu(network, names, rounding=rounding, include_ends=include_ends)
+    choices = with_pinned(choices, network, asked, names)
     built = build_table(
         network, choices, profile=profile, sensitivity=sensitivity, exchange=exchange, wanted=tuple(wanted)
     )
+    left = restrict(built.table, asked) if asked.rules else None
     return Problem(
         network=network,
         built=built,
@@ -117,7 +130,12 @@ def pose(
         gap=gap,
         time_limit=time_limit,
         hint=_hint(network, names, include_ends, tuple(wanted)),
-        notes=(*_exchange_note(exchange, names), *_selection_note(sensitivity, selection)),
+        notes=(
+            *_exchange_note(exchange, names),
+            *_selection_note(sensitivity, selection),
+            *(left.notes if left else ()),
+        ),
+        constraints=asked,
     )
 
 
