@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from advisor.errors import AdvisorError, PlanError
 from advisor.patterns.option import Option
+from advisor.planning.asked import asked_of
 from advisor.planning.budgets import Budget
-from advisor.planning.constraints import constraints_of
 from advisor.planning.problem import decide, pose
 from advisor.planning.sensitivity import checked_rates
 
@@ -78,7 +78,7 @@ def plan(
             exchange=exchange,
             gap=gap,
             time_limit=time_limit,
-            constraints=constraints_of(
+            constraints=asked_of(
                 pins=pins,
                 allowed=allowed,
                 forbidden=forbidden,

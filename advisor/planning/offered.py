@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from advisor.patterns.option import Option
-from advisor.planning.constraints import Constraints, Wanted
+from advisor.planning.asked import Asked, Wanted
 from advisor.planning.options import Menu
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def with_options(menu: Menu, more: Mapping[str, Sequence[Option]]) -> Menu:
     return replace(menu, options=options, requires=requires)
 
 
-def with_pinned(menu: Menu, network: Network, constraints: Constraints, patterns: Sequence[str]) -> Menu:
+def with_pinned(menu: Menu, network: Network, constraints: Asked, patterns: Sequence[str]) -> Menu:
     """The menu with those pinned options that are legal for their layer and not on the grid.
 
     Args:

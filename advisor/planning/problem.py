@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from advisor.devices.profile import check_profile
 from advisor.errors import BudgetError, PlanError, unknown
 from advisor.network import check_network
+from advisor.planning.asked import Asked
 from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.budgets import Budget, parse_budgets
 from advisor.planning.build import Built, build_table
-from advisor.planning.constraints import Constraints
 from advisor.planning.offered import with_pinned
 from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
 from advisor.planning.restrict import restrict, solve_restricted
@@ -48,7 +48,7 @@ class Problem:
     time_limit: float = 60.0
     hint: str = ""
     notes: tuple[str, ...] = ()
-    constraints: Constraints = field(default_factory=Constraints)
+    constraints: Asked = field(default_factory=Asked)
 
     @property
     def limits(self) -> dict[str, float]:
@@ -103,7 +103,7 @@ def pose(
     exchange: Mapping[str, float] | None = None,
     gap: float = 1e-3,
     time_limit: float = 60.0,
-    constraints: Constraints | None = None,
+    constraints: Asked | None = None,
 ) -> Problem:
     """The arguments of `advisor.plan` as a problem, its table built; raises what that raises before it solves."""
     check_network(network)
@@ -113,7 +113,7 @@ def pose(
     if selection not in SELECTIONS:
         raise PlanError(unknown("selection", str(selection), SELECTIONS))
     _check_numbers(gap, time_limit, seed)
-    asked = constraints or Constraints()
+    asked = constraints or Asked()
     asked.check_names([layer.name for layer in network.sparsifiable])
     choices = menu(network, names, rounding=rounding, include_ends=include_ends)
     choices = with_pinned(choices, network, asked, names)

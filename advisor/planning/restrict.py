@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from advisor.errors import BudgetError, PlanError, unknown
 from advisor.patterns.option import Option
+from advisor.planning.asked import Asked, Rule
 from advisor.planning.budgets import cost_text
-from advisor.planning.constraints import Constraints, Rule
 from advisor.planning.infeasible import smallest
 from advisor.planning.solve import Solution, solve
 from advisor.planning.table import Choice, CostTable
@@ -43,7 +43,7 @@ class Restricted:
         return np.array([int(ks[k]) for ks, k in zip(self.kept, choice, strict=True)], dtype=np.int64)
 
 
-def restrict(table: CostTable, constraints: Constraints) -> Restricted:
+def restrict(table: CostTable, constraints: Asked) -> Restricted:
     """Drops what the constraints exclude, and what then no other layer of a width group goes along with.
 
     A rule by a glob leaves layers alone that have no other option than dense; one by the layer's name does not.
@@ -82,7 +82,7 @@ def _left(options: Sequence[Option], rules: Sequence[Rule]) -> Ints:
     return np.array([k for k, o in enumerate(options) if all(rule.allows(o) for rule in rules)], dtype=np.int64)
 
 
-def _check_patterns(table: CostTable, constraints: Constraints) -> None:
+def _check_patterns(table: CostTable, constraints: Asked) -> None:
     offered = {option.pattern for options in table.options for option in options} | {"dense"}
     for rule in constraints.rules:
         for name in rule.patterns:
