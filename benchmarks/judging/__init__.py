@@ -1,0 +1,1 @@
+"""How well predicted losses rank plans that were trained."""
