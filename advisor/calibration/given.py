@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from advisor.calibration.batches import Calibration
+    from advisor.planning.sensitivity.trained_data import Responses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,14 +17,16 @@ class Given:
 
     Attributes:
         calibration: labelled examples; None where there are none.
+        responses: what short training runs of plans reached; None where there are none.
         seed: of everything that draws.
         memo: results that several steps of this question share (scores for the losses and for the selection). Weights
             may change between two questions, so nothing outlives it.
     """
 
     calibration: Calibration | None = None
+    responses: Responses | None = None
     seed: int = 0
     memo: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
-NOTHING = Given()
+NOTHING_GIVEN = Given()

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from advisor.calibration import NOTHING_GIVEN, Given
 from advisor.errors import AdvisorError
+from advisor.patterns.narrowed import inner_option
 from advisor.patterns.option import DENSE, NOTHING, Option
 from advisor.planning.allocation import erk_scores, scaled
 from advisor.planning.budgets import TIMES, cost_text
@@ -44,13 +46,21 @@ class Question:
     plan: Plan
     profile: Profile | None
     limits: Mapping[str, float]
+    given: Given = NOTHING_GIVEN
 
     def trial(self, menu: Menu, choice: tuple[int, ...]) -> Trial:
         # Losses play no part in meeting budgets; those of the plan's sensitivity may take long.
         return Trial(menu=menu, choice=choice, totals=self.table(menu, "uniform").table.totals(choice))
 
     def table(self, menu: Menu, sensitivity: str) -> Built:
-        return build_table(self.network, menu, profile=self.profile, sensitivity=sensitivity, wanted=tuple(self.limits))
+        return build_table(
+            self.network,
+            menu,
+            profile=self.profile,
+            sensitivity=sensitivity,
+            wanted=tuple(self.limits),
+            given=self.given,
+        )
 
     def over(self, trial: Trial) -> list[str]:
         return [key for key, limit in self.limits.items() if trial.totals[key] > limit]
@@ -134,16 +144,17 @@ def _parameters(layer: Layer, name: str, plan: Plan) -> Iterator[Mapping[str, ob
     """The pattern's own parameters to try: this layer's in the plan, the plan's most used, then what is offered."""
     from advisor.patterns.base import pattern
 
-    used = [planned for planned in plan.layers if planned.pattern == name]
-    yield from (planned.parameters for planned in used if planned.name == layer.name)
-    counted = Counter(tuple(sorted(planned.parameters.items())) for planned in used)
+    used = {planned.name: inner_option(planned.option) for planned in plan.layers}
+    used = {layer: option for layer, option in used.items() if option.pattern == name}
+    yield from (option.parameters for planned, option in used.items() if planned == layer.name)
+    counted = Counter(tuple(sorted(option.parameters.items())) for option in used.values())
     yield from (dict(parameters) or NOTHING for parameters, _ in counted.most_common())
     yield from (option.parameters for option in pattern(name).options(layer))
 
 
 def _patterns(plan: Plan, limits: Mapping[str, float]) -> tuple[str, ...]:
-    """The plan's most used masked pattern, else channel; where a time is limited, group after it."""
-    used = Counter(layer.pattern for layer in plan.layers if layer.pattern not in ("dense", "width"))
+    """The plan's most used masked pattern, within width or alone, else channel; where a time is limited, group, too."""
+    used = Counter(inner_option(layer.option).pattern for layer in plan.layers if layer.is_masked)
     name = used.most_common(1)[0][0] if used else "channel"
     return (name, "group") if name != "group" and any(key in limits for key in TIMES) else (name,)
 
@@ -154,7 +165,7 @@ def _thinnable(question: Question, name: str) -> dict[str, Layer]:
     from advisor.patterns.candidates import end_layers
 
     network = question.network
-    masked = {layer.name for layer in question.plan.layers if layer.pattern not in ("dense", "width")}
+    masked = {layer.name for layer in question.plan.layers if layer.is_masked}
     ends = set(end_layers(network))
     fixed = set() if ends & masked else ends
     return {

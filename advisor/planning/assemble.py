@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from advisor.patterns.option import Option
 from advisor.planning.budgets import COSTS, TIMES
@@ -16,7 +16,7 @@ from advisor.planning.table import Choice
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
-    from advisor.plans.plan import CostLine, Plan, Status
+    from advisor.plans.plan import CostLine, Plan, Selection, Status
     from advisor.runtime.methods import Method
 
 
@@ -64,13 +64,21 @@ def assemble(
         if level
     }
     methods = {name: built.methods[name][k] for name, k in zip(table.layers, choice, strict=True)}
-    made = connect(network, options, seed=style.seed, selection=style.selection, levels=levels, rounding=style.rounding)
+    made = connect(
+        network,
+        options,
+        seed=style.seed,
+        selection=style.selection,
+        levels=levels,
+        rounding=style.rounding,
+        given=built.given,
+    )
     layers = [
         PlanLayer.of(
             layer,
             options[layer.name],
             seed=made.seeds[layer.name],
-            selection="magnitude" if made.chosen and layer.name in made.chosen else "random",
+            selection=cast("Selection", style.selection) if made.chosen and layer.name in made.chosen else "random",
             rewired=made.rewired.get(layer.name, ()),
             dropped=made.dropped.get(layer.name, ()),
             kept=made.kept.get(layer.name),

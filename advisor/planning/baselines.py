@@ -8,10 +8,13 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from advisor.calibration import NOTHING_GIVEN, Given
 from advisor.errors import PlanError, unknown
 from advisor.planning.alternatives import CannotMeet, Question, Trial, masked, width
 from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.budgets import TIMES
+from advisor.planning.selections import DATA_SELECTIONS
+from advisor.planning.sensitivity import sensitivity_named
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -38,6 +41,7 @@ def baselines(
     profile: Profile | None = None,
     kinds: Sequence[str] = BASELINES,
     seed: int | None = None,
+    given: Given = NOTHING_GIVEN,
 ) -> Baselines:
     """The largest plan of each kind that meets all of `plan`'s budgets (`plan.costs[key].budget`).
 
@@ -54,6 +58,8 @@ def baselines(
         profile: the one the plan was made with; without it, times are not asked of the baselines, but the plan's MACs.
         kinds: which baselines.
         seed: of the draws; the plan's own where None.
+        given: data, where the plan's sensitivity or selection needs it. Without it no loss is estimated (the objective
+            is that of "uniform", and a note says so), and connections are chosen by magnitude.
 
     Returns:
         Baseline → plan (status "baseline": no bound is proven), with `reasons` for those that cannot meet the budgets.
@@ -74,7 +80,9 @@ def baselines(
     if profile is None and any(key in TIMES for key in limits):
         limits = _at_its_arithmetic(limits, plan)
         untimed = (f"no profile: held to the plan's {limits['macs']:,.0f} MACs instead of a time",)
-    question = Question(network=network, plan=plan, profile=profile, limits=limits)
+    question = Question(network=network, plan=plan, profile=profile, limits=limits, given=given)
+    selection, chosen_notes = _selection(plan, given)
+    judge, judge_notes = _judge(plan, given)
     found, reasons = Baselines(), {}
     for kind in dict.fromkeys(kinds):
         try:
@@ -82,7 +90,7 @@ def baselines(
         except CannotMeet as reason:
             reasons[kind] = str(reason)
             continue
-        built = question.table(trial.menu, plan.sensitivity)
+        built = question.table(trial.menu, judge)
         objective = built.table.objective(trial.choice)
         found[kind] = assemble(
             network,
@@ -91,14 +99,14 @@ def baselines(
             Quality(objective=objective, bound=math.nan, gap=math.nan, seconds=0.0, status="baseline"),
             Style(
                 patterns=style,
-                sensitivity=plan.sensitivity,
-                selection=_selection(plan),
+                sensitivity=judge,
+                selection=selection,
                 rounding=plan.rounding,
                 seed=plan.seed if seed is None else seed,
             ),
             limits=limits,
             profile=profile,
-            notes=(*notes, *untimed),
+            notes=(*notes, *untimed, *chosen_notes, *judge_notes),
         )
     found.reasons = reasons
     return found
@@ -117,11 +125,22 @@ def _largest(question: Question, kind: str) -> tuple[Trial, tuple[str, ...], tup
         return trial, style, (*notes, f"{reason}: taken at the plan's {limits['macs']:,.0f} MACs instead")
 
 
+def _judge(plan: Plan, given: Given) -> tuple[str, tuple[str, ...]]:
+    """The sensitivity that estimates a baseline's loss, and what to say where it is not the plan's."""
+    if not sensitivity_named(plan.sensitivity).reads_data or given.calibration is not None:
+        return plan.sensitivity, ()
+    return "uniform", (f"its loss is estimated by uniform: {plan.sensitivity} needs the data that the plan had",)
+
+
 def _at_its_arithmetic(limits: Mapping[str, float], plan: Plan) -> dict[str, float]:
     """The limits without times, and the MACs that the plan itself takes."""
     rest = {key: limit for key, limit in limits.items() if key not in TIMES}
     return {**rest, "macs": min(plan.costs["macs"].plan, rest.get("macs", math.inf))}
 
 
-def _selection(plan: Plan) -> str:
-    return "magnitude" if any(layer.selection == "magnitude" for layer in plan.layers) else "random"
+def _selection(plan: Plan, given: Given) -> tuple[str, tuple[str, ...]]:
+    """By what the plan's own connections were chosen, if that can be done here, and what to say where it cannot."""
+    own = next((layer.selection for layer in plan.layers if layer.is_chosen), "random")
+    if own in DATA_SELECTIONS and given.calibration is None:
+        return "magnitude", (f"connections are chosen by magnitude: those by {own} need the data that the plan had",)
+    return own, ()

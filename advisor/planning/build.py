@@ -14,7 +14,7 @@ from advisor.devices.energy import Coefficients, energy_mj
 from advisor.errors import BudgetError
 from advisor.patterns.option import Option
 from advisor.planning.options import Menu
-from advisor.planning.sensitivity import losses
+from advisor.planning.sensitivity import NOTHING_GIVEN, Given, estimate
 from advisor.planning.table import CostTable, LevelGroup, Peaks
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Built:
     time_key: str | None = None  # which time the profile gave
     times: OptionTimes | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    given: Given = field(default=NOTHING_GIVEN, repr=False)  # what the losses came from; the selection may ask it, too
 
 
 def build_table(
@@ -46,6 +47,7 @@ def build_table(
     sensitivity: str = "erk",
     exchange: Mapping[str, float] | None = None,
     wanted: tuple[str, ...] = (),
+    given: Given = NOTHING_GIVEN,
 ) -> Built:
     """Costs and losses of everything on the menu.
 
@@ -63,6 +65,7 @@ def build_table(
         sensitivity: how losses are estimated.
         exchange: factors on the losses of patterns.
         wanted: costs that must be in the table.
+        given: data, for sensitivities that need it.
 
     Raises:
         BudgetError: a time is wanted and there is no profile.
@@ -98,7 +101,8 @@ def build_table(
         notes += times.notes
         if profile is not None and profile.origin != "measured":
             notes += (f"the times of profile {profile.name!r} are {profile.origin}, not measured",)
-    loss = losses(network, menu.options, sensitivity, exchange)
+    found = estimate(network, menu.options, sensitivity, exchange=exchange, given=given)
+    loss, notes = found.losses, (*notes, *((found.note,) if found.note else ()))
     table = CostTable(
         layers=tuple(layer.name for layer in layers),
         options=tuple(menu.options[layer.name] for layer in layers),
@@ -109,7 +113,7 @@ def build_table(
         requires=tuple(menu.requires[layer.name] for layer in layers),
         peaks=peaks,
     )
-    return Built(table=table, menu=menu, methods=methods, time_key=time_key, times=times, notes=notes)
+    return Built(table=table, menu=menu, methods=methods, time_key=time_key, times=times, notes=notes, given=given)
 
 
 def _times(

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.calibration import NOTHING_GIVEN, Given
 from advisor.patterns.option import Option
-from advisor.patterns.saliency import unit_scores
+from advisor.patterns.saliency import unit_worth
 from advisor.planning.build import item_bytes
-from advisor.planning.sensitivity import weight_of
+from advisor.planning.selections import worth_for
 
 if TYPE_CHECKING:
     from advisor.coupling.keep import Flags
     from advisor.network import Layer, Network
+    from advisor.saliency import Scores
 
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Rewired = tuple[tuple[int, int, int], ...]
 _REPAIRED = ("channel", "group")
@@ -49,33 +52,35 @@ def connect(
     selection: str,
     levels: Mapping[str, float],
     rounding: str,
+    given: Given = NOTHING_GIVEN,
 ) -> Connections:
     """Draws or chooses the connections of every masked layer and repairs dead channels.
 
     Args:
-        network: analysed; selection "magnitude" needs its real weights.
+        network: analysed; every selection but "random" needs its real weights.
         options: layer → option.
         seed: of the plan; each layer draws from `layer_seed(seed, name)`.
-        selection: "random", or "magnitude": the connections of largest squared weight.
+        selection: "random", or by what the connections that are worth most are found; see `planning.selections`.
         levels: width group → factor, of those that are narrowed.
         rounding: how width rounds.
+        given: data, for selections that need it.
     """
     from advisor.patterns.base import layer_seed, pattern
     from advisor.patterns.narrowed import thinned
 
     seeds = {layer.name: layer_seed(seed, layer.name) for layer in network.sparsifiable}
-    by_weights = selection == "magnitude"
-    flags = _flags(network, levels, rounding, by_weights=by_weights) if _narrows(options) else None
+    worth = worth_for(network, selection, given)
+    flags = _flags(network, levels, rounding, worth) if _narrows(options) else None
     kept = _kept_channels(network, options, flags)
     # Within the channels that stay, everything goes on as in a network of these layers.
     under = {layer.name: thinned(layer, options[layer.name]) for layer in network.sparsifiable}
     layers = {name: layer for name, (layer, _) in under.items()}
     masked = {name: option for name, (_, option) in under.items() if option.pattern != "dense"}
     scores = {}
-    if by_weights:
+    if worth is not None:
         for name, option in masked.items():
-            weight = remaining_weight(network.layer(name), layers[name], weight_of(network, network.layer(name)), kept)
-            scores[name] = unit_scores(layers[name], option, weight)
+            rest = remaining_weight(network.layer(name), layers[name], worth[name], kept)
+            scores[name] = unit_worth(layers[name], option, rest)
     made: dict[str, tuple[Option, Bools]] = {
         name: (
             option,
@@ -131,9 +136,9 @@ def _share_of(layer: Layer, option: Option, rows: Sequence[int], units: int, ite
 def remaining_weight(
     layer: Layer,
     smaller: Layer,
-    weight: NDArray[np.floating],
+    weight: Floats,
     kept: Mapping[str, tuple[Indices, Indices]],
-) -> NDArray[np.floating]:
+) -> Floats:
     """The weight (or what its elements are worth), as stored, of the channels that width leaves a layer.
 
     Args:
@@ -158,16 +163,14 @@ def _narrows(options: Mapping[str, Option]) -> bool:
     return any(is_narrowed(option) for option in options.values())
 
 
-def _flags(network: Network, levels: Mapping[str, float], rounding: str, *, by_weights: bool) -> Flags:
-    """Which channel classes stay: the first ones, or by the squared norms of the coupled filters."""
-    from advisor.coupling.keep import class_scores, kept_classes
+def _flags(network: Network, levels: Mapping[str, float], rounding: str, worth: Scores | None) -> Flags:
+    """Which channel classes stay: the first ones, or those whose coupled filters are worth most."""
+    from advisor.coupling.keep import class_worth, kept_classes
 
     scores = None
-    if by_weights:
-        weights = {layer.name: weight_of(network, layer) for layer in network.sparsifiable}
-        scores = class_scores(
-            network.coupling, weights, {layer.name: layer.transposed for layer in network.sparsifiable}
-        )
+    if worth is not None:
+        transposed = {layer.name: layer.transposed for layer in network.sparsifiable}
+        scores = class_worth(network.coupling, worth, transposed)
     return kept_classes(network.coupling, levels, rounding, scores=scores)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advisor.errors import AdvisorError, PlanError
 from advisor.patterns.option import Option
@@ -38,6 +38,7 @@ def plan(
     forbidden: Mapping[str, Sequence[str]] | None = None,
     min_density: float | Mapping[str, float] | None = None,
     max_density: float | Mapping[str, float] | None = None,
+    data: Any = None,
 ) -> Plan:
     """One option per layer: least estimated loss within all budgets, to a proven gap.
 
@@ -46,8 +47,11 @@ def plan(
         budgets: cost → limit, {"latency": "50%", "params": "5M"}; see `planning.budgets`.
         profile: times of a device; needed for a budget on a time.
         patterns: what layers may become; channel, group and width where None.
-        sensitivity: how the loss of an option is estimated: "erk", "uniform", or "magnitude" (needs real weights).
-        selection: which connections stay: "random" (drawn from the seed) or "magnitude" (the largest real weights).
+        sensitivity: how the loss of an option is estimated: by shapes ("erk", "er", "uniform"), by real weights
+            ("magnitude", "lamp", "synflow", "synflow100"), or with data ("snip", "grasp", "fisher", "taylor1",
+            "taylor2", "probe").
+        selection: which connections stay: "random" (drawn from the seed), or those that are worth most by real weights
+            ("magnitude") or by gradients on data ("taylor", "fisher").
         rounding: how width rounds channel counts, "ceil" or "multiple8".
         seed: of every draw.
         include_ends: whether the first (image) convolution and the classifier may be thinned out, too.
@@ -59,6 +63,9 @@ def plan(
         allowed: layer or glob → patterns that it may take beside dense.
         forbidden: layer or glob → patterns that it may not take; "dense" can be one.
         min_density, max_density: of every layer that has a choice, or layer or glob → density.
+        data: labelled examples for what needs them: a DataLoader or other batches of (inputs, targets), a Dataset, a
+            pair of tensors, or what `advisor.calibration.batches.calibration` makes of them with a loss of your own.
+            256 examples are read. The network itself never runs: a copy does.
 
     Raises:
         BudgetError: a budget that cannot be read, needs a profile, or cannot be met: the smallest reachable is named.
@@ -85,6 +92,7 @@ def plan(
                 min_density=min_density,
                 max_density=max_density,
             ),
+            data=data,
         )
     )
 

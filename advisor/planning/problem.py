@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advisor.devices.profile import check_profile
-from advisor.errors import BudgetError, PlanError, unknown
+from advisor.errors import BudgetError, PlanError
 from advisor.network import check_network
 from advisor.planning.asked import Asked
 from advisor.planning.assemble import Quality, Style, assemble
@@ -17,15 +17,14 @@ from advisor.planning.build import Built, build_table
 from advisor.planning.offered import with_pinned
 from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
 from advisor.planning.restrict import restrict, solve_restricted
-from advisor.planning.sensitivity import SENSITIVITIES
+from advisor.planning.selections import check_selection
+from advisor.planning.sensitivity import Given, sensitivity_named
 from advisor.planning.solve import Solution, solve
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
     from advisor.plans.plan import Plan
-
-SELECTIONS = ("random", "magnitude")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,21 +103,28 @@ def pose(
     gap: float = 1e-3,
     time_limit: float = 60.0,
     constraints: Asked | None = None,
+    data: Any = None,
 ) -> Problem:
     """The arguments of `advisor.plan` as a problem, its table built; raises what that raises before it solves."""
     check_network(network)
     check_profile(profile)
     wanted = parse_budgets(budgets)
     names = checked_patterns(patterns if patterns is not None else DEFAULT_PATTERNS)
-    if selection not in SELECTIONS:
-        raise PlanError(unknown("selection", str(selection), SELECTIONS))
     _check_numbers(gap, time_limit, seed)
+    given = given_by(data, seed)
+    check_selection(selection, given)
     asked = constraints or Asked()
     asked.check_names([layer.name for layer in network.sparsifiable])
     choices = menu(network, names, rounding=rounding, include_ends=include_ends)
     choices = with_pinned(choices, network, asked, names)
     built = build_table(
-        network, choices, profile=profile, sensitivity=sensitivity, exchange=exchange, wanted=tuple(wanted)
+        network,
+        choices,
+        profile=profile,
+        sensitivity=sensitivity,
+        exchange=exchange,
+        wanted=tuple(wanted),
+        given=given,
     )
     left = restrict(built.table, asked) if asked.rules else None
     return Problem(
@@ -153,12 +159,22 @@ def _exchange_note(exchange: Mapping[str, float] | None, patterns: Sequence[str]
     return (f"losses are scaled by measured exchange rates: {rates}",)
 
 
+def given_by(data: Any, seed: int) -> Given:
+    """What estimates may look at: `data` as labelled batches, read once."""
+    if data is None:
+        return Given(seed=seed)
+    from advisor.calibration.batches import calibration
+
+    return Given(calibration=calibration(data, seed=seed), seed=seed)
+
+
 def _selection_note(sensitivity: str, selection: str) -> tuple[str, ...]:
-    if SENSITIVITIES[sensitivity].needs != "weights" or selection == "magnitude":
+    chosen = sensitivity_named(sensitivity)
+    if not (chosen.chooses and chosen.trained) or selection != "random":
         return ()
     return (
-        f"losses ({sensitivity}) are those of the largest weights, but the connections are not chosen by them "
-        "(selection random), so more is lost; choose them by magnitude, too",
+        f"losses ({sensitivity}) are those of the best connections, but the connections are drawn (selection random), "
+        "so more is lost; choose them, too: selection magnitude, taylor or fisher",
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from advisor.runtime.methods import Method
 
-Selection = Literal["random", "magnitude"]
+Selection = Literal["random", "magnitude", "taylor", "fisher"]
 Status = Literal["optimal", "time limit", "baseline"]
 Rewired = tuple[tuple[int, int, int], ...]
 
@@ -34,7 +34,7 @@ class PlanLayer:
     Attributes:
         density: what was asked for; the pattern rounds it.
         seed: of this layer's draw (32 bits).
-        selection: "magnitude": the connections were chosen by the weights and stand in the plan's `chosen`.
+        selection: "random", or by what the connections were chosen: then they stand in the plan's `chosen`.
         parameters: the pattern's own, as in `Option`.
         weight: dotted name of the weight parameter; `weight_shape` as it is stored.
         kind: as in `Layer`; it says how a weight is stored. Left out: a plain convolution or linear layer.
@@ -122,7 +122,7 @@ class PlanLayer:
     @property
     def is_chosen(self) -> bool:
         """Whether its connections stand in the plan's `chosen`, since weights and no seed picked them."""
-        return self.selection == "magnitude" and self.pattern not in ("dense", "width")
+        return self.selection != "random" and self.pattern not in ("dense", "width")
 
     @property
     def option(self) -> Option:
@@ -171,7 +171,7 @@ class Plan:
         rounding: how width rounds channel counts: "ceil" or "multiple8".
         profile: name of the profile that gave the times, with the `settings` it was measured under.
         chosen: layer → connections in the pattern's units (bool), before the repair of dead channels, for every
-            masked layer whose `selection` is "magnitude"; of the layer that width leaves, where it narrows. Saved
+            masked layer whose `selection` is not "random"; of the layer that width leaves, where it narrows. Saved
             beside the plan as safetensors.
         network: the analysis that the plan was made from; not saved.
         rounds: what `advisor.refine` measured on the way here; the costs that it names are measured ones.

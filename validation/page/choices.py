@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from advisor.devices.profile import Profile
 from advisor.errors import AdvisorError
 from advisor.models import parse_input
-from advisor.patterns.base import pattern_names
+from advisor.patterns.base import combined_names, pattern_names
 from advisor.planning.budgets import COSTS, TIMES, parse_budgets
 from advisor.planning.options import DEFAULT_PATTERNS
 from advisor.planning.sensitivity import SENSITIVITIES
@@ -105,7 +105,7 @@ def from_query(query: Mapping[str, Sequence[str]], offer: Offer) -> tuple[Choice
 
 def selectable_patterns() -> tuple[str, ...]:
     """Every pattern that can be asked for; dense is always allowed."""
-    return tuple(name for name in pattern_names() if name != "dense")
+    return tuple(name for name in (*pattern_names(), *combined_names()) if name != "dense")
 
 
 def selectable_sensitivities(model: str, offer: Offer) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 Importing the package fills the table of sensitivities.
 """
 
-from advisor.calibration import NOTHING, Given
-from advisor.planning.sensitivity import probe, shapes, worth  # noqa: F401  # they fill the table
+from advisor.calibration import NOTHING_GIVEN, Given
+from advisor.planning.sensitivity import probe, shapes, trained, worth  # noqa: F401  # they fill the table
 from advisor.planning.sensitivity.registry import (
     SENSITIVITIES,
     Estimate,
@@ -17,14 +17,14 @@ from advisor.planning.sensitivity.registry import (
     estimate,
     losses,
     register,
-    sensitivity,
+    sensitivity_named,
 )
 from advisor.planning.sensitivity.shapes import kept_share
 from advisor.planning.sensitivity.worth import losses_by_worth
 from advisor.saliency import weight_of
 
 __all__ = [
-    "NOTHING",
+    "NOTHING_GIVEN",
     "SENSITIVITIES",
     "Estimate",
     "Estimated",
@@ -39,6 +39,6 @@ __all__ = [
     "losses",
     "losses_by_worth",
     "register",
-    "sensitivity",
+    "sensitivity_named",
     "weight_of",
 ]

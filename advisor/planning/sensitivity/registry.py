@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.calibration import NOTHING, Given
+from advisor.calibration import NOTHING_GIVEN, Given
 from advisor.errors import AdvisorError, PlanError, unknown
 from advisor.patterns.option import Option
+from advisor.planning.sensitivity.rates import rated, with_narrowing
 
 if TYPE_CHECKING:
     from advisor.network import Network
@@ -83,7 +84,7 @@ def register(name: str, *, needs: Need, trained: bool = False, chooses: bool = F
     return file
 
 
-def sensitivity(name: str) -> Sensitivity:
+def sensitivity_named(name: str) -> Sensitivity:
     """The sensitivity of that name.
 
     Raises:
@@ -99,7 +100,7 @@ def losses(
     options: Options,
     name: str,
     exchange: Mapping[str, float] | None = None,
-    given: Given = NOTHING,
+    given: Given = NOTHING_GIVEN,
 ) -> Losses:
     """Per layer (K,) the estimated loss of each option, 0 for dense. See `estimate`."""
     return estimate(network, options, name, exchange=exchange, given=given).losses
@@ -111,7 +112,7 @@ def estimate(
     name: str,
     *,
     exchange: Mapping[str, float] | None = None,
-    given: Given = NOTHING,
+    given: Given = NOTHING_GIVEN,
 ) -> Estimated:
     """Asks one sensitivity.
 
@@ -119,32 +120,34 @@ def estimate(
         network: analysed; its weights must be real where the sensitivity needs them.
         options: layer → options.
         name: of the sensitivity.
-        exchange: pattern → factor on its losses, as measured by a validation; 1 where it is silent.
+        exchange: pattern → factor on its losses, as measured by a validation; 1 where it is silent. A pattern within
+            width is priced in two parts (`rates.rated`).
         given: data, for those that need it.
 
     Raises:
         PlanError: an unknown sensitivity, weights that were never allocated, missing data, an unknown pattern or a
             rate that is not positive.
     """
-    chosen = sensitivity(name)
+    chosen = sensitivity_named(name)
     rates = checked_rates(exchange or {})
     if chosen.reads_data and given.calibration is None:
         raise PlanError(
             f"sensitivity {name!r} needs labelled data; give batches of (inputs, targets) as data=, or --data NAME"
         )
     began = time.perf_counter()
-    found = chosen.estimate(network, options, given)
+    asked = with_narrowing(options) if rates else options
+    found = chosen.estimate(network, asked, given)
     seconds = time.perf_counter() - began
-    rated = {}
-    for layer, choices in options.items():
+    losses: Losses = {}
+    for layer, choices in asked.items():
         column = np.asarray(found[layer], np.float64)
         if column.shape != (len(choices),) or not np.isfinite(column).all() or (column < 0).any():
             raise PlanError(
                 f"sensitivity {name!r} gives layer {layer} losses that are no finite numbers from 0 on; its weights or "
                 "data hold NaN, infinity or values too large for it: mend them or choose another --sensitivity"
             )
-        rated[layer] = column * np.array([rates.get(option.pattern, 1.0) for option in choices])
-    return Estimated(losses=rated, seconds=seconds, note=_note(chosen, given, seconds))
+        losses[layer] = (rated(choices, column, rates) if rates else column)[: len(options[layer])]
+    return Estimated(losses=losses, seconds=seconds, note=_note(chosen, given, seconds))
 
 
 def _note(chosen: Sensitivity, given: Given, seconds: float) -> str:
