@@ -51,15 +51,19 @@ class Exchange:
 
 
 def losses_by_pattern(network: Network, plan: Plan) -> dict[str, float]:
-    """The plan's estimated loss, split by pattern, before any exchange rate."""
-    from advisor.planning.sensitivity import losses
+    """The plan's estimated loss, split by pattern, before any exchange rate.
 
-    options = {layer.name: (layer.option,) for layer in plan.layers}
+    A layer that is narrowed and sparse counts for both: what its narrowing alone would lose, and the rest.
+    """
+    from advisor.planning.sensitivity import losses
+    from advisor.planning.sensitivity.rates import loss_parts, with_narrowing
+
+    options = with_narrowing({layer.name: (layer.option,) for layer in plan.layers})
     found = losses(network, options, plan.sensitivity)
     parts: dict[str, float] = {}
     for layer in plan.layers:
-        if layer.pattern != "dense":
-            parts[layer.pattern] = parts.get(layer.pattern, 0.0) + float(found[layer.name][0])
+        for pattern, loss in loss_parts(options[layer.name], found[layer.name])[0].items():
+            parts[pattern] = parts.get(pattern, 0.0) + loss
     return parts
 
 
@@ -189,7 +193,7 @@ def verdict(ways: Mapping[str, str], accuracies: Accuracies, *, at: str) -> Verd
 
 def way_of(plan: Plan) -> str:
     """What a plan does, by its patterns: "narrowing", "channel connections", "narrowing and group connections"."""
-    found = sorted({layer.pattern for layer in plan.layers} - {"dense"})
+    found = sorted({name for layer in plan.layers for name in layer.pattern.split("+")} - {"dense"})
     sparse = [name for name in found if name != "width"]
     words = (["narrowing"] if "width" in found else []) + ([f"{'/'.join(sparse)} connections"] if sparse else [])
     return " with ".join(words) or "keeping everything"

@@ -24,7 +24,10 @@ input_option = click.option(
 profile_option = click.option("--profile", "profile_name", metavar="P", help="A profile's name or file.")
 threads_option = click.option("--threads", type=click.IntRange(min=1), help="CPU threads; torch's default otherwise.")
 patterns_option = click.option(
-    "--patterns", metavar="A,B", help="Patterns to choose from: channel, group, width, block, n:m, unstructured."
+    "--patterns",
+    metavar="A,B",
+    help="Patterns to choose from: channel, group, width, block, n:m, unstructured; "
+    "width+channel and so on for both at once.",
 )
 ends_option = click.option(
     "--include-ends", is_flag=True, help="Let the first (image) convolution and the classifier be thinned out too."

@@ -34,8 +34,10 @@ CONFIG = {"displaylogo": False, "displayModeBar": False, "responsive": True}
 
 
 def pattern_colour(pattern: str) -> str:
-    """The colour of a pattern; a pattern of someone's own gets the grey of "other"."""
-    return PATTERN_COLOURS.get(pattern, "#7f7f7f")
+    """The colour of a pattern; between the two colours where it is combined; grey ("other") for someone's own."""
+    parts = [PATTERN_COLOURS.get(name, "#7f7f7f") for name in pattern.split("+")]
+    channels = zip(*((part[1:3], part[3:5], part[5:7]) for part in parts), strict=True)
+    return "#" + "".join(f"{sum(int(value, 16) for value in same) // len(same):02x}" for same in channels)
 
 
 def in_order(patterns: Iterable[str]) -> list[str]:

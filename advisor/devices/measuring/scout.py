@@ -34,7 +34,7 @@ def wanted_by_plans(
     from advisor.planning.build import build_table
     from advisor.planning.options import menu
 
-    names = tuple(name for name in patterns if name not in ("dense", "width"))
+    names = tuple(name for name in patterns if name not in ("dense", "width") and "+" not in name)
     if not names:
         return frozenset()
     choices = menu(network, names, rounding="ceil", include_ends=include_ends)

@@ -36,10 +36,18 @@ class Task:
 def options_of(
     network: Network, patterns: tuple[str, ...] | None, *, include_ends: bool = False, rounding: str = "ceil"
 ) -> dict[str, tuple[Option, ...]]:
-    """Every candidate of every layer: what a plan could choose, so what a profile should know."""
+    """Every candidate of every layer: what a plan could choose, so what a profile should know.
+
+    Patterns within width are as many as all others together, so they are among it only where they are named.
+    """
+    from advisor.patterns.base import combined_names
     from advisor.patterns.candidates import candidates
 
     names = patterns if patterns is not None else _all_patterns()
+    if set(names) & set(combined_names()):
+        from advisor.planning.options import menu
+
+        return dict(menu(network, names, rounding=rounding, include_ends=include_ends).options)
     found = dict(candidates(network, tuple(n for n in names if n != "width"), include_ends=include_ends))
     if "width" in names:
         from advisor.planning.width import width_options
@@ -87,8 +95,8 @@ def tasks_of(
 
 
 def _family(weight: tuple[int, ...], inputs: tuple[int, ...], option: Option) -> tuple[object, ...]:
-    parameters = tuple(sorted((k, str(v)) for k, v in option.parameters.items())) if option.pattern != "width" else ()
-    return (weight, inputs, option.pattern, parameters)
+    own = option.parameters.items() if option.pattern != "width" else ()
+    return (weight, inputs, option.pattern, tuple(sorted((k, str(v)) for k, v in own if k != "within")))
 
 
 def in_order(tasks: list[Task]) -> list[Task]:

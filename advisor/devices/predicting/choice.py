@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from advisor.patterns.narrowed import thinned
 from advisor.runtime.execution import executions
 from advisor.runtime.methods import Method, known_methods, method_here, ways
 
@@ -37,7 +38,7 @@ def fastest(
         return found[0]
     costs = {method: _stake(layer, option, profile, method, training=training) for method in found}
     if "direct" in costs and saved is not None:
-        costs["direct"] -= saved.get(layer.name, 0.0)
+        costs["direct"] -= saved.get(layer.name, 0.0) * thinned(layer, option)[0].out_channels / layer.out_channels
     return min(found, key=costs.__getitem__)
 
 

@@ -146,7 +146,7 @@ def predict_options(
     shares = rest_shares(network)
     changed: Counter[Execution] = Counter()
     layers: list[LayerTime] = []
-    kept = 1.0  # share of the activations between the layers
+    kept, saved = 1.0, 0.0  # share of the activations between the layers; what sparse layers take over of their work
     for layer in network.sparsifiable:
         option = options.get(layer.name, DENSE)
         method = (methods or {}).get(layer.name)
@@ -155,9 +155,11 @@ def predict_options(
         changed.update(executions(layer, option, training=training, method=time.method))
         if rest.whole_ms is not None:
             changed.subtract(executions(layer, DENSE, training=training))
-        kept += shares[layer.name] * (output_share(layer, option) - 1)
+        left = output_share(layer, option)
+        kept += shares[layer.name] * (left - 1)
+        saved += rest.saved_by(layer.name, time.method, left)
     layers_ms = sum(layer.latency_ms for layer in layers)
-    rest_ms, least, most = _rest_under(rest, layers, layers_ms, kept)
+    rest_ms, least, most = _rest_under(rest, saved, layers_ms, kept)
     below, above = spread(changed, profile)
     if rest.whole_ms is not None and rest.whole_low_ms is not None and rest.whole_high_ms is not None:
         down, up = rest.whole_ms - rest.whole_low_ms, rest.whole_high_ms - rest.whole_ms
@@ -193,10 +195,9 @@ def predict_options(
     )
 
 
-def _rest_under(rest: Rest, layers: Sequence[LayerTime], layers_ms: float, kept: float) -> tuple[float, float, float]:
+def _rest_under(rest: Rest, saved: float, layers_ms: float, kept: float) -> tuple[float, float, float]:
     """The rest where layers take `layers_ms` and `kept` of the activations are left; the least and most it may be."""
     if rest.operators_ms is not None:
-        saved = sum(rest.saved_by(layer.name, layer.method) for layer in layers)
         known = rest.rest_ms + rest.operators_ms * (kept - 1) - saved
         return known, known, known
     guesses = (rest.rest_ms, rest.rest_ms * kept, rest.rest_ms * layers_ms / rest.layers_ms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from advisor.devices.measuring.subject import batch_of, dtype_of
 from advisor.devices.predicting.parts import LayerTime, layer_time, output_share, rest_of, rest_shares
+from advisor.patterns.narrowed import is_narrowed
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Origin, Profile
@@ -26,6 +27,9 @@ class OptionTimes:
     of the rest that goes with a layer's narrowed outputs, or that its sparse form saves, is in its option's time (which
     can be negative by that), and so is the negative rest of layers that were timed alone. `rest_ms` itself is a little
     below zero where operators under the clock took longer than the whole network without one.
+
+    An option whose time is extrapolated counts by the upper end of its interval, where the prediction says its median:
+    a plan must not rest on what nobody has seen. Dense kernels count by their median, also on weights with zeros.
     """
 
     latency_ms: Mapping[str, np.ndarray]
@@ -59,13 +63,41 @@ def option_times(
         choices = options.get(layer.name, ())
         found = [layer_time(layer, option, profile, training=training, saved=rest.saved) for option in choices]
         times[layer.name] = found
-        lost = np.array([output_share(layer, option) - 1 for option in choices], dtype=np.float64)
-        saved = np.array([rest.saved_by(layer.name, time.method) for time in found], dtype=np.float64)
-        moved[layer.name] = shrinks * shares[layer.name] * lost - saved
+        left = np.array([output_share(layer, option) for option in choices], dtype=np.float64)
+        saved = np.array(
+            [rest.saved_by(layer.name, t.method, part) for t, part in zip(found, left.tolist(), strict=True)],
+            dtype=np.float64,
+        )
+        moved[layer.name] = shrinks * shares[layer.name] * (left - 1) - saved
     return OptionTimes(
-        latency_ms={n: moved[n] + in_place * np.array([t.latency_ms for t in found]) for n, found in times.items()},
+        latency_ms={n: moved[n] + in_place * _counted(options.get(n, ()), found) for n, found in times.items()},
         origins={name: tuple(t.origin for t in found) for name, found in times.items()},
         methods={name: tuple(t.method for t in found) for name, found in times.items()},
         rest_ms=beside,
-        notes=(*rest.notes, *warnings),
+        notes=(*rest.notes, *_beyond(network, times), *warnings),
+    )
+
+
+def _counted(options: Sequence[Option], times: Sequence[LayerTime]) -> np.ndarray:
+    """(K,) ms: medians, the upper ends of what is extrapolated and no dense layer of its full width."""
+    return np.array(
+        [
+            time.high_ms if _is_unseen(time) and (time.method != "dense" or is_narrowed(option)) else time.latency_ms
+            for option, time in zip(options, times, strict=True)
+        ],
+        dtype=np.float64,
+    )
+
+
+def _is_unseen(time: LayerTime) -> bool:
+    return time.origin == "extrapolated"
+
+
+def _beyond(network: Network, times: Mapping[str, Sequence[LayerTime]]) -> tuple[str, ...]:
+    found = [layer.name for layer in network.sparsifiable if any(map(_is_unseen, times[layer.name]))]
+    if not found:
+        return ()
+    return (
+        f"options of {len(found)} layers lie beyond what was measured and count by the upper end of their interval: "
+        f"{', '.join(found[:4])}",
     )

@@ -64,9 +64,9 @@ class Rest:
     origin: Origin = "measured"  # of the whole
     notes: tuple[str, ...] = ()
 
-    def saved_by(self, name: str, method: Method) -> float:
-        """What a layer that runs by `method` saves beside its own time, in ms."""
-        return self.saved.get(name, 0.0) if method == "direct" else 0.0
+    def saved_by(self, name: str, method: Method, share: float = 1.0) -> float:
+        """What a layer that runs by `method` saves beside its own time, in ms; `share`: of its outputs that is left."""
+        return self.saved.get(name, 0.0) * share if method == "direct" else 0.0
 
 
 def worst(origins: Iterable[Origin]) -> Origin:
