@@ -23,37 +23,46 @@ class Least(NamedTuple):
     proven: bool = True
 
 
-def smallest(table: CostTable, key: str, limits: Mapping[str, float] | None = None) -> Least | None:
+def smallest(
+    table: CostTable, key: str, limits: Mapping[str, float] | None = None, *, max_patterns: int | None = None
+) -> Least | None:
     """The smallest total of one cost that any choice within the other `limits` has, and that choice.
+
+    Args:
+        max_patterns: as in `solve`.
 
     Returns:
         The value is in the cost's unit; None where no choice keeps the limits, or none was found in time.
     """
     others = {name: limit for name, limit in (limits or {}).items() if name != key}
-    if not others and not table.groups and key != "peak_memory":
+    if not others and not table.groups and key != "peak_memory" and max_patterns is None:
         choice = np.array([int(np.argmin(column)) for column in table.costs[key]], dtype=np.int64)
         return Least(table.total(key, choice), choice)
-    program = build_program(table, (key, *others), loss=False)
+    program = build_program(table, (key, *others), loss=False, max_patterns=max_patterns)
     answer = program.solve(others, minimise=key, gap=1e-9, time_limit=_SECONDS)
     if answer.choice is None:
         return None
     return Least(table.total(key, answer.choice), answer.choice, answer.status == "optimal")
 
 
-def explain(table: CostTable, limits: Mapping[str, float], *, hint: str = "") -> str:
+def explain(table: CostTable, limits: Mapping[str, float], *, hint: str = "", max_patterns: int | None = None) -> str:
     """One line on why no choice keeps `limits`: the one that is out of reach, or those that exclude each other."""
+    if max_patterns is not None:
+        more = f"allow more patterns than {max_patterns}"
+        hint = f"{hint} or {more}" if hint else more
     alternative = f" or {hint}" if hint else ""
+    most = max_patterns
     for key, limit in limits.items():
-        found = smallest(table, key)
+        found = smallest(table, key, max_patterns=most)
         if found is not None and found.value > limit:
             return (
                 f"budget {key}={cost_text(key, limit)} is below the smallest {_word(found)} "
                 f"{cost_text(key, found.value, up=True)} ({_limiting(table, key, found.choice)}); raise it{alternative}"
             )
     for first, second in combinations(limits, 2):
-        found = smallest(table, first, {second: limits[second]})
+        found = smallest(table, first, {second: limits[second]}, max_patterns=most)
         if found is not None and found.value > limits[first]:
-            other = smallest(table, second, {first: limits[first]})
+            other = smallest(table, second, {first: limits[first]}, max_patterns=most)
             return (
                 f"budgets {first}={cost_text(first, limits[first])} and {second}={cost_text(second, limits[second])} "
                 f"exclude each other: {_reachable(first, found, second, limits)}"
@@ -64,7 +73,7 @@ def explain(table: CostTable, limits: Mapping[str, float], *, hint: str = "") ->
     least = [
         f"{key} {cost_text(key, found.value, up=True)}{'' if found.proven else ' (found in time)'}"
         for key in limits
-        if (found := smallest(table, key, limits)) is not None and found.value > limits[key]
+        if (found := smallest(table, key, limits, max_patterns=most)) is not None and found.value > limits[key]
     ]
     given = f"; given the others, the smallest reachable are {', '.join(least)}" if least else ""
     return f"budgets {listed} cannot be met together, though any two of them can{given}; raise one{alternative}"

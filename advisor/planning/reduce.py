@@ -13,7 +13,9 @@ from advisor.planning.table import CostTable, Requirement
 _TIE_ORDER = ("latency", "training_latency")
 
 
-def undominated(table: CostTable, keys: Sequence[str], *, loss: bool = True) -> tuple[NDArray[np.int64], ...]:
+def undominated(
+    table: CostTable, keys: Sequence[str], *, loss: bool = True, across_patterns: bool = True
+) -> tuple[NDArray[np.int64], ...]:
     """Per layer the options that stay, in table order.
 
     An option goes where another one with the same requirement on the width groups costs no more of any of `keys` and
@@ -25,6 +27,8 @@ def undominated(table: CostTable, keys: Sequence[str], *, loss: bool = True) -> 
         table: the table.
         keys: the columns that the program limits or minimises.
         loss: whether the loss counts as one of them.
+        across_patterns: False where the number of patterns is limited: then only options of its own pattern or dense
+            beat an option, since any other may be ruled out.
     """
     others = [key for key in _TIE_ORDER if key in table.costs]
     kept = []
@@ -36,18 +40,27 @@ def undominated(table: CostTable, keys: Sequence[str], *, loss: bool = True) -> 
         classes: dict[Requirement, list[int]] = {}
         for k, needs in enumerate(table.requires[index]):
             classes.setdefault(tuple(sorted(needs)), []).append(k)
-        stay = [k for members in classes.values() for k in _front(members, columns, ties)]
+        names = [option.pattern for option in table.options[index]] if not across_patterns else None
+        stay = [k for members in classes.values() for k in _front(members, columns, ties, names)]
         kept.append(np.array(sorted(stay), dtype=np.int64))
     return tuple(kept)
 
 
-def _front(members: list[int], columns: list[NDArray[np.float64]], ties: list[NDArray[np.float64]]) -> list[int]:
+def _front(
+    members: list[int],
+    columns: list[NDArray[np.float64]],
+    ties: list[NDArray[np.float64]],
+    names: list[str] | None,
+) -> list[int]:
     if len(members) < 2:
         return members
     order = sorted(members, key=lambda k: (*(float(c[k]) for c in ties), k))
     values = np.array([[column[k] for column in columns] for k in order]).reshape(len(order), len(columns))
     # below[i, j]: i is at most j everywhere. Equal in both directions: the earlier in `order` wins.
     below = np.all(values[:, None, :] <= values[None, :, :], axis=2)
+    if names is not None:
+        own = np.array([names[k] for k in order])
+        below &= (own[:, None] == own[None, :]) | (own == "dense")[:, None]
     earlier = np.triu(np.ones_like(below), 1)
     beaten = np.any(below & (~below.T | earlier), axis=0)
     return [k for k, out in zip(order, beaten, strict=True) if not out]

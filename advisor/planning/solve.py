@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from math import fsum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from advisor.errors import BudgetError, unknown
+from advisor.planning.core import Found, solve_core
+from advisor.planning.feasible import feasible, least
 from advisor.planning.infeasible import explain
 from advisor.planning.program import Answer, Program, build_program
+from advisor.planning.relax import Relaxation, relax
 from advisor.planning.table import Choice, CostTable
 
-_EXCLUSIONS = 30  # choices that slipped over a limit by the solver's tolerance, excluded one by one
-_TIGHTENINGS = 30  # then the limits shrink
 _FIRST_SHARE = 0.7  # of the time limit for the program as it is, the rest for better plans near the one found
 _TOLERANCE = 1e-6  # relative, of the solver's bound
 
@@ -29,15 +29,26 @@ class Solution:
     gap: float  # (objective − bound) / |objective|; 0 where the objective is 0
     status: Literal["optimal", "time limit"]
     seconds: float
+    # Cost → by how much one unit more of its limit lowers the loss, in the linear relaxation; 0 where it does not bind.
+    prices: Mapping[str, float] = field(default_factory=dict)
 
 
 def solve(
-    table: CostTable, limits: Mapping[str, float], *, gap: float = 1e-3, time_limit: float = 60.0, hint: str = ""
+    table: CostTable,
+    limits: Mapping[str, float],
+    *,
+    gap: float = 1e-3,
+    time_limit: float = 60.0,
+    hint: str = "",
+    max_patterns: int | None = None,
+    known: Choice | None = None,
+    program: Program | None = None,
 ) -> Solution:
     """Least loss within `limits`, proven to `gap`.
 
-    The answer is totalled again on the raw table, and is never over a limit: a choice that the solver let through
-    within its tolerance is excluded and the program solved again.
+    The linear relaxation comes first: it bounds the loss, prices the limits, and leaves a core of options to the
+    integer program (`core`). The answer is totalled again on the raw table, and is never over a limit: a choice that
+    the solver let through within its tolerance is excluded and the program solved again.
 
     Args:
         table: the costs.
@@ -45,30 +56,42 @@ def solve(
         gap: relative gap at which to stop, 0 or more.
         time_limit: seconds; the best plan found by then is returned with its gap and status "time limit".
         hint: what else the user could do about a limit that cannot be met; ends that error's text.
+        max_patterns: at most so many different patterns beside dense; any number where None.
+        known: a choice to start from, ignored where it is not within the limits.
+        program: that of `build_program` for this table, these costs and this number of patterns, if there already.
 
     Raises:
-        BudgetError: the table does not hold a limited cost, no choice meets the limits, or none was found in time.
+        BudgetError: the table does not hold a limited cost, `max_patterns` is less than 1, no choice meets the limits,
+            or none was found in time.
     """
     for key in limits:
         if key not in table.keys:
             raise BudgetError(unknown("cost of this table", key, table.keys))
+    check_max_patterns(max_patterns)
     start = time.perf_counter()
-    program = build_program(table, tuple(limits))
-    first = time_limit * (_FIRST_SHARE if table.groups else 1.0)
-    answer, bound = _feasible(program, limits, gap, start + first)
-    if answer is None:
-        raise BudgetError(explain(table, limits, hint=hint))
-    if answer.choice is None and table.groups:
-        answer = _with_one_factor(program, limits, gap, start + time_limit) or answer
-    if answer.choice is None:
+    if program is None:
+        program = build_program(table, tuple(limits), max_patterns=max_patterns)
+    first = start + time_limit * (_FIRST_SHARE if table.groups else 1.0)
+    relaxed = relax(program, limits, time_limit=first - time.perf_counter())
+    found = Found(choice=None, bound=relaxed.bound, is_infeasible=relaxed.status == "infeasible")
+    if not found.is_infeasible:
+        known = relaxed.choice if known is None else _better(table, known, relaxed)
+        found = solve_core(program, limits, relaxed, known=known, gap=gap, deadline=first)
+    if found.is_infeasible:
+        raise BudgetError(explain(table, limits, hint=hint, max_patterns=max_patterns))
+    choice = found.choice
+    if table.groups and choice is None:
+        choice = _with_one_factor(program, limits, gap, start + time_limit)
+    if choice is None:
         raise BudgetError(
             f"no plan found within {time_limit:g} s; raise the time limit (--time-limit), ask for fewer patterns, "
             "or loosen the budgets"
         )
-    choice = answer.choice
-    if answer.status != "optimal" and table.groups:
-        choice = _improved(program, limits, choice, gap, start + time_limit)
     objective = table.objective(choice)
+    bound = max(found.bound, least(table))
+    if table.groups and objective - bound > gap * abs(objective) + _TOLERANCE * abs(objective):
+        choice = _improved(program, limits, choice, gap, start + time_limit)
+        objective = table.objective(choice)
     bound = min(bound, objective)
     reached = (objective - bound) / abs(objective) if objective else 0.0
     return Solution(
@@ -78,10 +101,22 @@ def solve(
         gap=reached,
         status="optimal" if reached <= gap + _TOLERANCE else "time limit",
         seconds=time.perf_counter() - start,
+        prices=dict(relaxed.prices) or dict.fromkeys(limits, 0.0),
     )
 
 
-def _with_one_factor(program: Program, limits: Mapping[str, float], gap: float, deadline: float) -> Answer | None:
+def check_max_patterns(most: int | None) -> None:
+    """Raises BudgetError where `most` is no number of patterns."""
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+        raise BudgetError(f"max_patterns={most!r}; expected a whole number of 1 or more, or None for any number")
+
+
+def _better(table: CostTable, known: Choice, relaxed: Relaxation) -> Choice:
+    other = relaxed.choice
+    return known if other is None or table.objective(known) < table.objective(other) else other
+
+
+def _with_one_factor(program: Program, limits: Mapping[str, float], gap: float, deadline: float) -> Choice | None:
     """The best choice with every width group near one factor, for programs in which the solver found nothing at all."""
     best: Answer | None = None
     for factor in sorted({level for group in program.table.groups for level in group.levels}, reverse=True):
@@ -89,12 +124,12 @@ def _with_one_factor(program: Program, limits: Mapping[str, float], gap: float, 
             (min(range(len(group.levels)), key=lambda v, ls=group.levels: abs(ls[v] - factor)),)  # type: ignore[misc]
             for group in program.table.groups
         ]
-        found, _ = _feasible(program, limits, gap, deadline, levels=nearest)
+        found, _ = feasible(program, limits, gap, deadline, levels=nearest)
         if found is not None and found.choice is not None:
             if best is not None and _objective(program, found) >= _objective(program, best):
                 break
-            best = Answer(status="time limit", choice=found.choice, bound=0.0)
-    return best
+            best = found
+    return best.choice if best is not None else None
 
 
 def _objective(program: Program, answer: Answer) -> float:
@@ -108,60 +143,10 @@ def _improved(program: Program, limits: Mapping[str, float], choice: Choice, gap
     """
     while time.perf_counter() < deadline:
         near = [range(level - 1, level + 2) for level in program.table.levels_of(choice)]
-        found, _ = _feasible(program, limits, gap, deadline, levels=near)
+        found, _ = feasible(program, limits, gap, deadline, levels=near)
         if found is None or found.choice is None:
             return choice
         if program.table.objective(found.choice) >= program.table.objective(choice) * (1 - 1e-6):
             return choice
         choice = found.choice
     return choice
-
-
-def _feasible(
-    program: Program,
-    limits: Mapping[str, float],
-    gap: float,
-    deadline: float,
-    *,
-    levels: Sequence[Collection[int]] | None = None,
-) -> tuple[Answer | None, float]:
-    """An answer whose raw totals keep every limit, and the bound that holds for it; None where there is none.
-
-    The bound of a program with exclusions holds, since only choices over a limit were excluded; that of a program
-    with tightened limits does not, so the last one before the tightening stands.
-    """
-    table, tight, excluded, finer = program.table, dict(limits), list[Choice](), 1.0
-    bound, tightened = _least(table), 0  # a bound that always holds, whatever the solver gets to
-    while True:
-        left = deadline - time.perf_counter()
-        answer = program.solve(tight, gap=gap, time_limit=left, excluded=excluded, finer=finer, levels=levels)
-        if answer.status == "infeasible":
-            return (None if not tightened else Answer(status="time limit", choice=None, bound=bound)), bound
-        if not tightened:
-            bound = max(bound, answer.bound)
-        if answer.choice is None:
-            return answer, bound
-        over = {key: excess for key in limits if (excess := table.total(key, answer.choice) - limits[key]) > 0}
-        if not over:
-            objective = table.objective(answer.choice)
-            loose = answer.status == "optimal" and objective - bound > gap * abs(objective) + 1e-12
-            if loose and finer < 1e6 and not tightened and time.perf_counter() < deadline:
-                finer *= 1e3  # stopped by the solver's absolute tolerance: show it larger numbers
-                continue
-            return answer, bound
-        if len(excluded) < _EXCLUSIONS and answer.status == "optimal":
-            excluded.append(answer.choice)
-            continue
-        if tightened >= _TIGHTENINGS:
-            return Answer(status="time limit", choice=None, bound=bound), bound
-        for key, excess in over.items():
-            tight[key] -= 2.0 * excess
-        tightened += 1
-        if answer.status != "optimal":
-            deadline = time.perf_counter() + 1.0  # the plan in hand is over by a hair: one more second to mend it
-
-
-def _least(table: CostTable) -> float:
-    """The loss of every layer and group at its best, whatever it costs."""
-    groups = (float(group.loss.min()) for group in table.groups if group.loss is not None)
-    return fsum([*(float(column.min()) for column in table.loss), *groups])

@@ -26,7 +26,7 @@ def test_names_the_smallest_reachable_and_the_layer_that_limits() -> None:
 def test_a_solver_stopped_early_claims_no_smallest(monkeypatch: pytest.MonkeyPatch) -> None:
     table = table_of({"latency": [[4, 2.5], [3, 1.3]]}, [[0, 1], [0, 1]])
     found = Least(3.8, np.array([1, 1]), proven=False)
-    monkeypatch.setattr("advisor.planning.infeasible.smallest", lambda *_: found)
+    monkeypatch.setattr("advisor.planning.infeasible.smallest", lambda *_, **__: found)
     assert "is below the smallest found in time 3.800 ms" in explain(table, {"latency": 3.1})
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from advisor.errors import BudgetError
 from advisor.patterns.option import DENSE, Option
 from advisor.planning.program import Answer, Program
+from advisor.planning.relax import Relaxation
 from advisor.planning.solve import solve
 from advisor.planning.table import CostTable
 from tests.planning.tables import brute_force, plain_tables, table_of, tied_tables
@@ -136,6 +137,8 @@ def test_stopped_early_is_never_called_optimal(monkeypatch: pytest.MonkeyPatch) 
     def stopped(self: Program, limits: object, **_: object) -> Answer:
         return Answer(status="time limit", choice=np.array([1, 1]), bound=1.0)
 
+    out_of_time = Relaxation(status="time limit", bound=-np.inf)
+    monkeypatch.setattr("advisor.planning.solve.relax", lambda *_, **__: out_of_time)
     monkeypatch.setattr(Program, "solve", stopped)
     found = solve(table, {"params": 6.0})
     assert found.status == "time limit"
