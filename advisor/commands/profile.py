@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,9 @@ from advisor.commands.options import (
     table,
     threads_option,
 )
+
+if TYPE_CHECKING:
+    from advisor.devices.cuda.run import GpuOptions
 
 
 @click.command()
@@ -68,6 +71,7 @@ def profile(
     \b
     Examples
       advisor profile --suite --out here.json
+      advisor profile --suite --device cuda --dtype float16 --channels-last --out gpu16.json
       advisor profile torchvision:resnet50 --device cpu --budget-seconds 300 --out r50.json
       advisor profile my_net.py:build --device cuda --batch 8 --training --out gpu.json
     """
@@ -84,7 +88,9 @@ def profile(
     gpu = gpu_options(device, dtype=dtype, channels_last=channels_last, flush_l2=flush_l2, cuda_graphs=cuda_graphs)
     check_device(device)
     if suite:
-        _refuse_with_suite(model, device, batch, training, patterns, include_ends, input_text)
+        _refuse_with_suite(model, batch, training, patterns, include_ends, input_text)
+        if gpu is not None:
+            return _gpu_suite(device, gpu, threads, budget_seconds, out, started)
         return _suite(threads, budget_seconds, out, started)
     if model is None:
         raise ProfileError("profile needs a MODEL, or --suite for a device profile")
@@ -133,16 +139,34 @@ def _largest_first(parts: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _refuse_with_suite(*given: object) -> None:
-    """The suite draws its own networks and batch sizes, for the CPU."""
+    """The suite draws its own networks and batch sizes."""
     from advisor.errors import ProfileError
 
-    names = ("MODEL", "--device", "--batch", "--training", "--patterns", "--include-ends", "--input")
+    names = ("MODEL", "--batch", "--training", "--patterns", "--include-ends", "--input")
     for name, value in zip(names, given, strict=True):
-        if value and not (name == "--device" and value == "cpu"):
+        if value:
             raise ProfileError(
-                f"--suite with {name}={value}: the suite runs its own networks, batch sizes and training steps on the "
-                f"CPU; leave {name} out"
+                f"--suite with {name}={value}: the suite runs its own networks, batch sizes and training steps; leave "
+                f"{name} out"
             )
+
+
+def _gpu_suite(
+    device: str, gpu: GpuOptions, threads: int | None, budget_seconds: float | None, out: str, started: float
+) -> tuple[dict[str, Any], str]:
+    from advisor.devices.cuda.suite.measure import SECONDS, measure_gpu_suite
+    from advisor.errors import ProfileError
+
+    if threads is not None:
+        raise ProfileError(
+            f"--suite with --threads={threads}: threads are the CPU's; leave it out with --device {device}"
+        )
+    made = measure_gpu_suite(device=device, gpu=gpu, budget_seconds=budget_seconds or SECONDS, out=out, started=started)
+    rows = [[key.replace("_", " "), str(value)] for key, value in made["error"].items()]
+    text = [f"profile of {made['machine']['name']}, {made['model']['dtype']}", table(["held out", ""], rows)]
+    text += [f"note: {note}" for note in made["notes"]]
+    document = {key: made[key] for key in ("name", "origin", "source", "settings", "error", "notes")} | {"out": out}
+    return document, "\n".join([*text, f"wrote {out}"])
 
 
 def _suite(threads: int | None, budget_seconds: float | None, out: str, started: float) -> tuple[dict[str, Any], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from advisor.devices.gpu.facts import ITEM_BYTES, Facts
 from advisor.devices.gpu.layer_model import LayerModel
 from advisor.devices.gpu.rates import Rates
 from advisor.devices.gpu.shapes import from_executions
+from advisor.devices.gpu.sparse_layers import SparseTimes, dense_of
 from advisor.devices.predicting.estimator import WholeEstimate
 from advisor.devices.predicting.predict import Estimate, Origin
 from advisor.errors import ProfileError
@@ -43,6 +44,8 @@ class GpuModel:
         rates: inverse efficiencies of operators.
         network: log(true / predicted) of whole networks.
         fitted: whether the rates were fitted on this GPU; borrowed from another one otherwise.
+        graphed: whether `layers` and `sparse` leave out what starting a layer takes.
+        sparse: method → times of sparse layers beside dense ones; what is missing is extrapolated.
     """
 
     facts: Facts
@@ -51,6 +54,8 @@ class GpuModel:
     rates: Rates
     network: Interval
     fitted: bool
+    graphed: bool = False
+    sparse: Mapping[str, SparseTimes] = field(default_factory=dict)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], where: str = "model") -> GpuModel:
@@ -79,6 +84,11 @@ class GpuModel:
             rates=Rates.from_document(document["rates"], f"{where}/rates"),
             network=Interval.from_document(document["network"], f"{where}/network"),
             fitted=bool(document["fitted"]),
+            graphed=bool(document.get("graphed", False)),
+            sparse={
+                str(method): SparseTimes.from_document(times, f"{where}/sparse/{method}")
+                for method, times in document.get("sparse", {}).items()
+            },
         )
 
     def to_document(self) -> dict[str, Any]:
@@ -92,13 +102,17 @@ class GpuModel:
             "rates": self.rates.to_document(),
             "network": self.network.to_document(),
             "fitted": self.fitted,
+            **({"graphed": True} if self.graphed else {}),
+            **({"sparse": {m: t.to_document() for m, t in self.sparse.items()}} if self.sparse else {}),
         }
 
     def layer(self, execution: Execution) -> Estimate:
         """The time of one layer, called alone: launch included.
 
-        Sparse methods have no measured kernel in these tables: they are extrapolated, with an interval to match.
+        Sparse methods that this GPU was not measured on are extrapolated, with an interval to match.
         """
+        if execution.method in self.sparse and self.layers is not None:
+            return self._beside_dense(execution, self.sparse[execution.method], self.layers)
         if execution.method in ("gather", "direct"):
             return self._sparse(execution)
         packed = 0.0
@@ -108,7 +122,7 @@ class GpuModel:
         if self.layers is not None:
             median, low, high, within = self.layers.times(from_executions([execution], self.dtype))
             origin: Origin = "predicted" if within[0] and not packed else "extrapolated"
-            return _estimate(median[0] + packed, low[0] + packed, high[0] + packed, origin)
+            return self._started(median[0] + packed, low[0] + packed, high[0] + packed, origin)
         ms = self.rates.sum_ms(step_classes(step_of(execution), self.facts, self.dtype)) + packed
         return self._around(ms, _STEP_FACTOR, "predicted" if self.fitted and not packed else "extrapolated")
 
@@ -154,6 +168,24 @@ class GpuModel:
     @property
     def _bandwidth(self) -> float:
         return self.facts.bandwidth_gb_s * 1e6
+
+    def _started(self, median: float, low: float, high: float, origin: Origin) -> Estimate:
+        """A layer's time with what starting it takes, where that is not in it: the longer of the two, about."""
+        if not self.graphed:
+            return _estimate(median, low, high, origin)
+        rates = replace(self.rates, constant_ms=0.0)
+        least = rates.launch_ms
+        return _estimate(
+            rates.joined_ms(median, least), rates.joined_ms(low, least), rates.joined_ms(high, least), origin
+        )
+
+    def _beside_dense(self, e: Execution, times: SparseTimes, layers: LayerModel) -> Estimate:
+        median, _, _, within = layers.times(from_executions([dense_of(e)], self.dtype))
+        ms = float(median[0]) * math.exp(times.log_ratio(e))
+        below, above = times.interval(np.array([math.log(ms)]))
+        factor = 1.0 if within[0] else 2.0
+        low, high = ms * math.exp(factor * below[0]), ms * math.exp(factor * above[0])
+        return self._started(ms, low, high, "predicted" if within[0] else "extrapolated")
 
     def _sparse(self, e: Execution) -> Estimate:
         macs = e.macs / (self.facts.fp32_tflops * 1e9 / 2 * _SPARSE_EFFICIENCY)

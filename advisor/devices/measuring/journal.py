@@ -162,6 +162,10 @@ def record_problem(record: dict[str, Any]) -> str:
         from advisor.devices.suite.records import piece_problem
 
         return piece_problem(record)
+    if key.startswith("gpu:"):
+        from advisor.devices.cuda.suite.records import gpu_problem
+
+        return gpu_problem(record)
     numbers = ["seconds"]
     if "failed" not in record:
         numbers += ["median_ms", "low_ms", "high_ms", "reference_ms", "repeats"]
