@@ -12,6 +12,8 @@ from advisor.planning.asked import asked_of
 from advisor.planning.budgets import Budget
 from advisor.planning.problem import decide, pose
 from advisor.planning.sensitivity import checked_rates
+from advisor.planning.table import CostTable
+from advisor.planning.table_plan import check_alone, plan_table
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def plan(
-    network: Network,
+    network: Network | CostTable,
     *,
     budgets: Mapping[str, str | float | Budget] | Sequence[str],
     profile: Profile | None = None,
@@ -43,7 +45,8 @@ def plan(
     """One option per layer: least estimated loss within all budgets, to a proven gap.
 
     Args:
-        network: from `advisor.analyze`.
+        network: from `advisor.analyze`; or a `CostTable` of your own, whose plan has nothing to be applied to. Then
+            only `budgets`, `patterns`, the constraints and the solver's limits say something.
         budgets: cost → limit, {"latency": "50%", "params": "5M"}; see `planning.budgets`.
         profile: times of a device; needed for a budget on a time.
         patterns: what layers may become; channel, group and width where None.
@@ -71,6 +74,22 @@ def plan(
         BudgetError: a budget that cannot be read, needs a profile, or cannot be met: the smallest reachable is named.
         PatternError, ProfileError, PlanError: an unknown pattern, a profile of other settings, an unknown option.
     """
+    asked = asked_of(
+        pins=pins, allowed=allowed, forbidden=forbidden, min_density=min_density, max_density=max_density
+    )
+    if isinstance(network, CostTable):
+        of_networks = {
+            "profile": profile,
+            "sensitivity": sensitivity,
+            "selection": selection,
+            "rounding": rounding,
+            "seed": seed,
+            "include_ends": include_ends,
+            "exchange": exchange,
+            "data": data,
+        }
+        check_alone(of_networks, plan.__kwdefaults__)
+        return plan_table(network, budgets=budgets, patterns=patterns, asked=asked, gap=gap, time_limit=time_limit)
     return decide(
         pose(
             network,
@@ -85,13 +104,7 @@ def plan(
             exchange=exchange,
             gap=gap,
             time_limit=time_limit,
-            constraints=asked_of(
-                pins=pins,
-                allowed=allowed,
-                forbidden=forbidden,
-                min_density=min_density,
-                max_density=max_density,
-            ),
+            constraints=asked,
             data=data,
         )
     )
