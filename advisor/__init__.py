@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from advisor.planning.frontier import frontier
     from advisor.planning.make import plan
     from advisor.plans.plan import Plan, load_plan
+    from advisor.refining.loop import refine
     from advisor.trace import analyze
 
 # Loaded on first use: torch takes seconds to import, and `advisor --help` should not.
@@ -26,6 +27,7 @@ _HOMES = {
     "load_profile": "advisor.devices.profile",
     "measure": "advisor.devices.measuring.measure",
     "plan": "advisor.planning.make",
+    "refine": "advisor.refining.loop",
 }
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "load_profile",
     "measure",
     "plan",
+    "refine",
 ]
 
 
