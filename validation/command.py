@@ -29,7 +29,23 @@ LOCAL = "127.0.0.1"
 
 @click.command()
 @model_argument
-@click.option("--plan", "plan_file", required=True, metavar="PLAN", help="A plan file.")
+@click.option("--plan", "plan_file", metavar="PLAN", help="A plan file.")
+@click.option(
+    "--design",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Instead of a plan: N plans at the budgets that tell layers and patterns apart, to learn what each is worth.",
+)
+@click.option(
+    "--budget",
+    "budgets",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="With --design: macs=20%; repeated, plans are drawn at each in turn; A=x,B=y holds both at once.",
+)
+@click.option("--patterns", metavar="A,B", help="With --design: patterns to draw from; channel, group, width.")
+@click.option("--include-ends", is_flag=True, help="With --design: thin out the first convolution and classifier, too.")
+@click.option("--responses", metavar="FILE", help="A collection that these runs are added to, for plan --responses.")
 @click.option("--data", metavar="NAME", help="cluttered, mnist5k, digits, cifar10, cifar100, fashionmnist, imagenet.")
 @click.option("--epochs", default=4, show_default=True, type=click.IntRange(min=1))
 @click.option("--seeds", default=2, show_default=True, type=click.IntRange(min=1), help="Runs per plan.")
@@ -48,7 +64,12 @@ LOCAL = "127.0.0.1"
 @json_option
 def validate(
     model: str,
-    plan_file: str,
+    plan_file: str | None,
+    design: int | None,
+    budgets: tuple[str, ...],
+    patterns: str | None,
+    include_ends: bool,
+    responses: str | None,
     data: str | None,
     epochs: int,
     seeds: int,
@@ -75,6 +96,7 @@ def validate(
       advisor validate zoo:digits_cnn --plan plan.json --epochs 4 --seeds 3 --out report/
       advisor validate torchvision:resnet18 --plan plan.json --data cifar10 --download --out report/
       advisor validate my_net.py:build --plan plan.json --from trained.pt --epochs 2 --out report/
+      advisor validate zoo:digits_cnn --design 20 --budget macs=20% --epochs 2 --seeds 1 --out design/
     """
     from advisor.errors import AdvisorError, ModelError, unknown
 
@@ -88,9 +110,39 @@ def validate(
     from validation.study import Wish
     from validation.study import validate as run
 
+    if (plan_file is None) == (design is None):
+        raise AdvisorError("give either --plan FILE, to validate it, or --design N, to learn what layers are worth")
+    if design is None and (budgets or patterns or include_ends):
+        raise AdvisorError("--budget, --patterns and --include-ends belong to --design; a plan has its own")
     weights = Path(checkpoint) if checkpoint else None
     if weights is not None and not weights.is_file():
         raise ModelError(f"weights: no file {str(weights)!r} here; check the path of --from")
+    if plan_file is None:
+        assert design is not None
+        from validation.survey import SurveyWish, survey, text_of
+
+        asked = SurveyWish(
+            model=model,
+            out=Path(out),
+            plans=design,
+            budgets=tuple(split_names(one) or () for one in budgets),
+            patterns=split_names(patterns),
+            include_ends=include_ends,
+            data=data,
+            epochs=epochs,
+            seeds=seeds,
+            checkpoint=weights,
+            train_size=train_size,
+            test_size=test_size,
+            folder=Path(data_dir) if data_dir else None,
+            download=download,
+            device=check_device(device),
+            restart=restart,
+            collection=Path(responses) if responses else None,
+        )
+        with cpu_threads(threads), _terminable(), _kept_in(out):
+            surveyed = survey(asked)
+        return surveyed, text_of(surveyed)
     wish = Wish(
         model=model,
         plan=load_plan(plan_file),
@@ -110,14 +162,21 @@ def validate(
         device=check_device(device),
         threads=threads,
         restart=restart,
+        responses=Path(responses) if responses else None,
     )
-    with cpu_threads(threads), _terminable():
-        try:
-            report = run(wish)
-        except KeyboardInterrupt:
-            click.echo(f"interrupted: finished runs and epochs are kept in {out}; run it again to go on", err=True)
-            raise
+    with cpu_threads(threads), _terminable(), _kept_in(out):
+        report = run(wish)
     return report, _text(report) + f"\nwrote {Path(out) / 'report.json'} and {Path(out) / 'report.html'}"
+
+
+@contextmanager
+def _kept_in(out: str) -> Iterator[None]:
+    """Tells whoever stops the training that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"interrupted: finished runs and epochs are kept in {out}; run it again to go on", err=True)
+        raise
 
 
 @contextmanager

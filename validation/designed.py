@@ -72,10 +72,7 @@ def design(
     Raises:
         BudgetError: a budget that no pattern meets. PatternError: an unknown pattern. PlanError: no plans asked for.
     """
-    if count < 1:
-        raise PlanError(f"design of {count} plans; expected 1 or more")
-    if not budgets:
-        raise PlanError("a design needs a budget; give one, for example --budget macs=20%")
+    check_design(count, budgets)
     names = checked_patterns(patterns if patterns is not None else DEFAULT_PATTERNS)
     parsed = [parse_budgets(one) for one in budgets]
     wanted = tuple(dict.fromkeys(key for one in parsed for key in one))
@@ -89,6 +86,14 @@ def design(
         assembled(network, built, pool[n], number=number, seed=seed, rounding=rounding, profile=profile)
         for number, n in enumerate(kept)
     )
+
+
+def check_design(count: int, budgets: Sequence[object]) -> None:
+    """Raises PlanError for a design of no plans or at no budget."""
+    if count < 1:
+        raise PlanError(f"design of {count} plans; expected 1 or more")
+    if not budgets or not all(budgets):
+        raise PlanError("a design needs a budget to draw its plans at; give one, for example --budget macs=20%")
 
 
 def styles(patterns: Sequence[str]) -> tuple[tuple[str, ...], ...]:

@@ -22,6 +22,7 @@ from validation.exchange import Exchange, exchange, losses_by_pattern, verdict, 
 from validation.progress import Monitor
 from validation.receipts import Counts, Timings, count, time_all
 from validation.report import Findings, accuracies_of, write
+from validation.responses import check_collection, keep, responses_of
 from validation.training import FINETUNE_RATE, SCRATCH_RATE, Recipe
 from validation.trials import Study, alone, discard, open_folder, run_all, total_steps
 
@@ -53,6 +54,7 @@ class Wish:
     device: str = "cpu"
     threads: int | None = None
     restart: bool = False
+    responses: Path | None = None  # a collection of runs that these are added to
 
     @property
     def command(self) -> str:
@@ -68,6 +70,7 @@ class Wish:
             ("--train-size", self.train_size),
             ("--test-size", self.test_size),
             ("--data-dir", self.folder),
+            ("--responses", self.responses),
             ("--device", self.device if self.device != "cpu" else None),
             ("--threads", self.threads),
             ("--out", self.out),
@@ -80,7 +83,8 @@ class Wish:
 def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
     """Trains the dense network, the plan and its baselines alike, times them, and writes the report.
 
-    What an earlier call finished in the same folder is kept. Ctrl-C leaves everything up to the last epoch.
+    `responses.json` beside it holds what the runs teach the sensitivity "trained". What an earlier call finished in the
+    same folder is kept. Ctrl-C leaves everything up to the last epoch.
 
     Returns:
         The contents of report.json.
@@ -104,6 +108,7 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
         try:
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
             runs = run_all(study, plain, monitor)
+            keep(responses_of(network, study, runs), wish.out, wish.responses)
             timings, more = _time(wish, network, contestants)
             findings = _judge(wish, study, network, runs, counts, timings, missing, (*notes, *more))
             report = write(findings, wish.out)
@@ -128,6 +133,7 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
     loaded = load_model(wish.model, device="cpu", input_text=text)
     plan.masks(loaded.module)  # the plan must belong to this network, before anything long begins
     network = analyze(loaded.module, loaded.example_inputs, name=loaded.name)
+    check_collection(network, wish.responses)
     shape = image_shape(wish.model, network.input_shapes)
     data = load_data(
         wish.data or suited(shape),

@@ -56,7 +56,7 @@ class Study:
         shapes = [(name, tuple(tensor.shape)) for name, tensor in dense.state_dict().items()]
         return {
             "model": self.model,
-            "network": _digest(repr(shapes).encode()),
+            "network": digest(repr(shapes).encode()),
             "data": self.data.name,
             "image": list(self.data.shape),
             "train_size": len(self.data.train),
@@ -65,11 +65,12 @@ class Study:
             "batch": self.recipe.batch,
             "peak_rate": self.recipe.peak_rate,
             "device": self.recipe.device,
-            "from": _digest(self.checkpoint.read_bytes()) if self.checkpoint else None,
+            "from": digest(self.checkpoint.read_bytes()) if self.checkpoint else None,
         }
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """A short name for these bytes: the first 16 digits of their SHA-256."""
     return hashlib.sha256(data).hexdigest()[:16]
 
 
@@ -78,8 +79,8 @@ def plan_digest(plan: Plan | None) -> str:
     if plan is None:
         return "dense"
     layers = plan.to_json()["layers"]
-    chosen = {name: _digest(array.tobytes()) for name, array in sorted((plan.chosen or {}).items())}
-    return _digest(json.dumps([layers, chosen], sort_keys=True).encode())
+    chosen = {name: digest(array.tobytes()) for name, array in sorted((plan.chosen or {}).items())}
+    return digest(json.dumps([layers, chosen], sort_keys=True).encode())
 
 
 def open_folder(study: Study) -> None:
