@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
-import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
 from advisor.errors import ModelError, unknown
+from advisor.factories import load_factory, users_mistakes
 from advisor.network import Shape
 from advisor.trace import float_dtype
 
@@ -80,7 +76,7 @@ def load_model(
     if source in builders:
         build, default = builders[source](name, num_classes)
     else:
-        build, default = _factory(spec), None
+        build, default = load_factory(spec, FORMS), None
     with _seeded(seed):
         module, own_inputs = _built(spec, build, device)
     shapes = parse_input(input_text) if input_text is not None else None
@@ -149,32 +145,8 @@ def _built(spec: str, build: Callable[[], Any], device: str) -> tuple[torch.nn.M
 
 
 def _guarded(spec: str, build: Callable[[], Any]) -> Any:
-    with _users_mistakes(spec):
+    with users_mistakes(spec):
         return build()
-
-
-@contextmanager
-def _users_mistakes(spec: str) -> Iterator[None]:
-    """Turns whatever a user's code raises into one line with the place in that code."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except (Exception, SystemExit) as error:
-        if isinstance(error, SyntaxError) and error.filename:
-            place = f"{error.filename}:{error.lineno}"
-        else:
-            ours = {str(Path(__file__)), importlib.__file__}
-            frames = [
-                frame
-                for frame in traceback.extract_tb(error.__traceback__)
-                if frame.filename not in ours and not frame.filename.startswith("<frozen")
-            ]
-            place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else spec
-        reason = " ".join(str(error).split()) or "no message"
-        raise ModelError(
-            f"model {spec!r} failed at {place}: {type(error).__name__}: {reason}; mend it there"
-        ) from error
 
 
 def torchvision_names() -> list[str]:
@@ -239,47 +211,6 @@ def _zoo(name: str, classes: int | None) -> tuple[Callable[[], Any], Any]:
         raise ModelError(unknown("zoo network", name, ZOO))
     entry = ZOO[name]
     return lambda: entry.build(classes or entry.classes), entry.input_shape
-
-
-def _factory(spec: str) -> Callable[[], Any]:
-    source, _, name = spec.rpartition(":")
-    if source.endswith(".py"):
-        module = _file(spec, Path(source))
-    else:
-        if not all(part.isidentifier() for part in source.split(".")):
-            raise ModelError(f"model {spec!r} has an unknown source {source!r}; write {FORMS}")
-        if importlib.util.find_spec(source.partition(".")[0]) is None:
-            raise ModelError(f"model {spec!r}: no package {source.partition('.')[0]!r} is installed; write {FORMS}")
-        with _users_mistakes(spec):
-            module = importlib.import_module(source)
-    if not callable(getattr(module, name, None)):
-        own = [
-            key
-            for key, item in vars(module).items()
-            if callable(item) and getattr(item, "__module__", "") == module.__name__
-        ]
-        raise ModelError(unknown(f"factory in {source}", name, own))
-    factory: Callable[[], Any] = getattr(module, name)
-    return factory
-
-
-def _file(spec: str, path: Path) -> ModuleType:
-    if not path.is_file():
-        raise ModelError(f"model {spec!r}: no file {str(path)!r} here; check the path")
-    title = f"advisor_user_{abs(hash(path.resolve()))}"
-    found = importlib.util.spec_from_file_location(title, path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules[title] = module  # dataclasses and the like look their module up
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)  # as for a script: its neighbours can be imported
-    try:
-        with _users_mistakes(spec):
-            found.loader.exec_module(module)
-    finally:
-        sys.path.remove(folder)
-    return module
 
 
 def load_weights(module: torch.nn.Module, path: str | Path) -> None:

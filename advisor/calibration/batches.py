@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader, Dataset
 
-from advisor.errors import DataError
+from advisor.errors import AdvisorError, DataError
 
 Loss = Callable[[torch.Tensor, Any], torch.Tensor]  # (the network's first output, targets) → mean loss, a scalar
 EXAMPLES = 256
@@ -127,6 +127,8 @@ def _iterated(data: Any, what: str) -> Iterator[Any]:
             item = next(reader)
         except StopIteration:
             return
+        except AdvisorError:
+            raise
         except Exception as error:  # whatever a user's data set raises
             reason = " ".join(str(error).split())[:200]
             raise DataError(f"{what}: reading it failed: {type(error).__name__}: {reason}; mend it there") from error

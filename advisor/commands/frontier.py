@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
+from advisor.commands.evidence import SENSITIVITIES, calibration_of, data_options, open_for_planning
 from advisor.commands.options import (
     ends_option,
     input_option,
@@ -24,8 +26,9 @@ from advisor.commands.options import (
 @click.option("--points", default=20, show_default=True, type=click.IntRange(min=2, max=1000))
 @profile_option
 @patterns_option
-@click.option("--sensitivity", default="erk", show_default=True, metavar="erk|uniform|magnitude")
-@click.option("--weights", metavar="FILE", help="Trained weights, for magnitude.")
+@click.option("--sensitivity", default="erk", show_default=True, metavar=SENSITIVITIES)
+@click.option("--weights", metavar="FILE", help="Trained weights, for what looks at them.")
+@data_options
 @click.option("--exchange", metavar="REPORT", help="A validation's report.json: its exchange rates between patterns.")
 @click.option("--figure", metavar="FILE.html", help="Also draw the front, as one page that needs no network.")
 @click.option("--plan", "plan_file", metavar="PLAN", help="A plan file to show on the figure.")
@@ -40,6 +43,9 @@ def frontier(
     patterns: str | None,
     sensitivity: str,
     weights: str | None,
+    data: str | None,
+    examples: int,
+    data_dir: str | None,
     exchange: str | None,
     figure: str | None,
     plan_file: str | None,
@@ -54,7 +60,6 @@ def frontier(
       advisor frontier torchvision:resnet50 --profile r50.json --plan plan.json --figure front.html
       advisor frontier torchvision:mobilenet_v2 --cost macs --points 10 --patterns channel
     """
-    from advisor.commands.plan import open_for_planning
     from advisor.devices.profile import load_profile
     from advisor.planning.budgets import cost_text
     from advisor.planning.frontier import frontier as trace_front
@@ -62,8 +67,9 @@ def frontier(
     from advisor.plans.plan import load_plan
 
     plan = load_plan(plan_file) if plan_file else None
+    network, notes = open_for_planning(model, input_text, weights, sensitivity=sensitivity)
     front = trace_front(
-        open_for_planning(model, input_text, weights, needed=sensitivity == "magnitude"),
+        network,
         profile=load_profile(profile_name) if profile_name else None,
         cost=cost,
         points=points,
@@ -71,7 +77,9 @@ def frontier(
         sensitivity=sensitivity,
         include_ends=include_ends,
         exchange=load_exchange(exchange) if exchange else None,
+        data=calibration_of(data, network, examples=examples, seed=0, folder=data_dir),
     )
+    front = replace(front, notes=(*front.notes, *notes))
     rows = [
         [
             cost_text(cost, point.cost),

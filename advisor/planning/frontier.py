@@ -1,27 +1,22 @@
-"""The Pareto front of one cost against the estimated loss."""
+"""The Pareto front of one or two costs against the estimated loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from advisor.devices.profile import check_profile
 from advisor.errors import BudgetError, unknown
-from advisor.network import check_network
-from advisor.patterns.option import Option
 from advisor.planning.budgets import COSTS, TIMES
-from advisor.planning.build import build_table
-from advisor.planning.infeasible import Least, smallest
-from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
-from advisor.planning.solve import Solution, solve
-from advisor.planning.table import CostTable
+from advisor.planning.fronts import FrontierPoint, checked_costs, trace_front
+from advisor.planning.problem import Problem, pose
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
+    from advisor.plans.plan import Plan
+
+__all__ = ["Frontier", "FrontierPoint", "frontier", "trace_front"]
 
 UNITS = {
     **dict.fromkeys(TIMES, "ms"),
@@ -34,25 +29,14 @@ UNITS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrontierPoint:
-    """One exact plan on the front."""
-
-    cost: float
-    loss: float
-    gap: float
-    knee: bool
-    options: Mapping[str, Option]  # layer → its choice
-    costs: Mapping[str, float]  # every known cost of this plan
-
-    @property
-    def densities(self) -> dict[str, float]:
-        """Layer → density."""
-        return {name: option.density for name, option in self.options.items()}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Frontier:
-    """Points in order of falling cost; `dense` is the dense network's cost, `unit` "ms", "bytes", "mJ" or ""."""
+    """Points in order of falling cost; `dense` is the dense network's cost, `unit` "ms", "bytes", "mJ" or "".
+
+    Attributes:
+        key: the cost that was traded, the first of two; `keys` has both.
+        dense_costs: cost → what the dense network takes, for each of `keys`.
+        problem: what was asked; it writes down the plans.
+    """
 
     model: str
     key: str
@@ -61,6 +45,44 @@ class Frontier:
     points: tuple[FrontierPoint, ...]
     sensitivity: str
     notes: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    dense_costs: Mapping[str, float] = field(default_factory=dict)
+    problem: Problem | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.keys:
+            object.__setattr__(self, "keys", (self.key,))
+        if not self.dense_costs:
+            object.__setattr__(self, "dense_costs", {self.key: self.dense})
+
+    def plan(self, index: int) -> Plan:
+        """One point as a plan file would have it, without solving again.
+
+        Raises:
+            BudgetError: there is no such point, or the front was not traced here.
+        """
+        if not -len(self.points) <= index < len(self.points):
+            raise BudgetError(f"point {index} of a front with {len(self.points)} points; expected 0 or more")
+        point = self.points[index]
+        if self.problem is None or point.solution is None:
+            raise BudgetError(f"point {index}: this front holds costs alone, no plans; trace it with advisor.frontier")
+        return self.problem.written(point.solution, point.limits)
+
+    def within(self, limits: Mapping[str, float]) -> int | None:
+        """The index of the least losing point within limits on any known costs; None where no point is.
+
+        Raises:
+            BudgetError: a cost that the points do not have.
+        """
+        for key in limits:
+            if self.points and key not in self.points[0].costs:
+                raise BudgetError(unknown("cost of this front", key, self.points[0].costs))
+        fitting = [
+            index
+            for index, point in enumerate(self.points)
+            if all(point.costs[key] <= limit for key, limit in limits.items())
+        ]
+        return min(fitting, key=lambda index: self.points[index].loss, default=None)
 
     def to_json(self) -> dict[str, Any]:
         """The front as a document."""
@@ -69,134 +91,92 @@ class Frontier:
             "cost": self.key,
             "unit": self.unit,
             "dense": self.dense,
+            "costs": list(self.keys),
+            "dense_costs": dict(self.dense_costs),
             "sensitivity": self.sensitivity,
-            "points": [
-                {
-                    "cost": point.cost,
-                    "loss": point.loss,
-                    "gap": point.gap,
-                    "knee": point.knee,
-                    "costs": dict(point.costs),
-                    "densities": point.densities,
-                    "options": {name: option.label for name, option in point.options.items()},
-                }
-                for point in self.points
-            ],
+            "points": [_document(point) for point in self.points],
             "notes": list(self.notes),
         }
+
+
+def _document(point: FrontierPoint) -> dict[str, Any]:
+    return {
+        "cost": point.cost,
+        "loss": point.loss,
+        "gap": point.gap,
+        "knee": point.knee,
+        "costs": dict(point.costs),
+        "limits": dict(point.limits),
+        "prices": dict(point.solution.prices) if point.solution is not None else {},
+        "densities": point.densities,
+        "options": {name: option.label for name, option in point.options.items()},
+    }
 
 
 def frontier(
     network: Network,
     *,
     profile: Profile | None = None,
-    cost: str = "latency",
+    cost: str | Sequence[str] = "latency",
     points: int = 20,
     patterns: Sequence[str] | None = None,
     sensitivity: str = "erk",
+    selection: str = "random",
     include_ends: bool = False,
     exchange: Mapping[str, float] | None = None,
     rounding: str = "ceil",
+    seed: int = 0,
     gap: float = 1e-3,
     time_limit: float = 20.0,
+    max_patterns: int | None = None,
+    data: Any = None,
 ) -> Frontier:
-    """Trades `cost` against loss: plans at limits spread evenly from the dense cost to the least that is found.
+    """Trades one or two costs against loss: plans at limits spread evenly from the dense cost to the least reachable.
 
     Args:
         network: from `advisor.analyze`.
-        profile: needed where `cost` is a time.
-        cost: which one to trade.
+        profile: needed where a cost is a time.
+        cost: which one to trade, or two: then about as many limits on the first as on the second.
         points: at least 2; fewer come back where several limits have the same best plan.
-        patterns, sensitivity, include_ends, exchange, rounding: as in `advisor.plan`.
+        patterns, sensitivity, selection, include_ends, exchange, rounding, seed, max_patterns, data: as in
+            `advisor.plan`.
         gap, time_limit: of each point.
 
     Raises:
-        BudgetError: an unknown cost, fewer than two points, or a time without a profile.
+        BudgetError: an unknown cost, more than two, fewer than two points, or a time without a profile.
     """
-    check_network(network)
-    check_profile(profile)
-    if cost not in COSTS:
-        raise BudgetError(unknown("cost", cost, COSTS))
-    names = checked_patterns(patterns if patterns is not None else DEFAULT_PATTERNS)
-    choices = menu(network, names, rounding=rounding, include_ends=include_ends)
-    built = build_table(network, choices, profile=profile, sensitivity=sensitivity, exchange=exchange, wanted=(cost,))
-    found = trace_front(built.table, cost, points, gap=gap, time_limit=time_limit)
+    keys = checked_costs(cost)
+    for key in keys:
+        if key not in COSTS:
+            raise BudgetError(unknown("cost", key, COSTS))
+    problem = pose(
+        network,
+        budgets=dict.fromkeys(keys, "100%"),
+        profile=profile,
+        patterns=patterns,
+        sensitivity=sensitivity,
+        selection=selection,
+        rounding=rounding,
+        seed=seed,
+        include_ends=include_ends,
+        exchange=exchange,
+        gap=gap,
+        time_limit=time_limit,
+        max_patterns=max_patterns,
+        data=data,
+    )
+    table = problem.built.table
+    found = trace_front(table, keys, points, gap=gap, time_limit=time_limit, max_patterns=max_patterns)
+    dense = {key: table.total(key, table.dense) for key in keys}
     return Frontier(
         model=network.name,
-        key=cost,
-        unit=UNITS[cost],
-        dense=built.table.total(cost, built.table.dense),
+        key=keys[0],
+        unit=UNITS[keys[0]],
+        dense=dense[keys[0]],
         points=found,
         sensitivity=sensitivity,
-        notes=built.notes,
+        notes=problem.built.notes,
+        keys=keys,
+        dense_costs=dense,
+        problem=problem,
     )
-
-
-def trace_front(
-    table: CostTable, cost: str, points: int, *, gap: float = 1e-3, time_limit: float = 20.0
-) -> tuple[FrontierPoint, ...]:
-    """The front of one cost of a table, in order of falling cost, the knee marked.
-
-    Raises:
-        BudgetError: fewer than two points.
-    """
-    if points < 2:
-        raise BudgetError(f"points={points}; expected 2 or more")
-    dense = table.total(cost, table.dense)
-    reached = smallest(table, cost)
-    if reached is None:
-        raise BudgetError(f"no plan of least {cost} was found in time; ask for fewer patterns")
-    found: list[FrontierPoint] = []
-    for limit in np.linspace(max(dense, reached.value), reached.value, points):
-        solution = _solve_or_take(table, cost, float(limit), reached, gap, time_limit)
-        point = _point(table, cost, solution)
-        # Limits fall, so losses do not: what costs no less than the point before at no smaller loss is no new point.
-        while found and found[-1].loss >= point.loss and found[-1].cost >= point.cost:
-            found.pop()
-        if not found or point.cost < found[-1].cost:
-            found.append(point)
-    return _with_knee(found)
-
-
-def _solve_or_take(
-    table: CostTable, cost: str, limit: float, reached: Least, gap: float, time_limit: float
-) -> Solution:
-    """The best plan within the limit; at the least reachable cost the plan in hand, if rounding hides all others."""
-    try:
-        return solve(table, {cost: limit}, gap=gap, time_limit=time_limit)
-    except BudgetError:
-        if limit > reached.value:
-            raise
-        objective = table.objective(reached.choice)
-        gap_here = 1.0 if objective else 0.0
-        return Solution(
-            choice=reached.choice, objective=objective, bound=0.0, gap=gap_here, status="time limit", seconds=0
-        )
-
-
-def _point(table: CostTable, cost: str, solution: Solution) -> FrontierPoint:
-    chosen = zip(table.layers, table.options, solution.choice, strict=True)
-    costs = table.totals(solution.choice)
-    return FrontierPoint(
-        cost=costs[cost],
-        loss=solution.objective,
-        gap=solution.gap,
-        knee=False,
-        options={name: options[k] for name, options, k in chosen},
-        costs=costs,
-    )
-
-
-def _with_knee(points: Sequence[FrontierPoint]) -> tuple[FrontierPoint, ...]:
-    """Marks the point that lies furthest below the chord between the ends, both axes scaled to their range."""
-    if len(points) < 3:
-        return tuple(points)
-    cost = np.array([point.cost for point in points])
-    loss = np.array([point.loss for point in points])
-    width, height = np.ptp(cost), np.ptp(loss)
-    if not width or not height:
-        return tuple(points)
-    # below the chord from (dense, 0) to (least, most): 1 − x − y with x, y in [0, 1] measured from the ideal corner
-    below = 1 - (cost - cost.min()) / width - (loss - loss.min()) / height
-    knee = int(np.argmax(below))
-    return tuple(replace(point, knee=bool(index == knee and below[knee] > 0)) for index, point in enumerate(points))
