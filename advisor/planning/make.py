@@ -18,6 +18,7 @@ from advisor.planning.table_plan import check_alone, plan_table
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
+    from advisor.planning.sensitivity.trained_data import Responses
     from advisor.plans.plan import Plan
 
 
@@ -41,6 +42,7 @@ def plan(
     min_density: float | Mapping[str, float] | None = None,
     max_density: float | Mapping[str, float] | None = None,
     data: Any = None,
+    responses: str | Path | Responses | None = None,
 ) -> Plan:
     """One option per layer: least estimated loss within all budgets, to a proven gap.
 
@@ -52,7 +54,7 @@ def plan(
         patterns: what layers may become; channel, group and width where None.
         sensitivity: how the loss of an option is estimated: by shapes ("erk", "er", "uniform"), by real weights
             ("magnitude", "lamp", "synflow", "synflow100"), or with data ("snip", "grasp", "fisher", "taylor1",
-            "taylor2", "probe").
+            "taylor2", "probe"), or learnt from short training runs ("trained", needs `responses`).
         selection: which connections stay: "random" (drawn from the seed), or those that are worth most by real weights
             ("magnitude") or by gradients on data ("taylor", "fisher").
         rounding: how width rounds channel counts, "ceil" or "multiple8".
@@ -69,14 +71,14 @@ def plan(
         data: labelled examples for what needs them: a DataLoader or other batches of (inputs, targets), a Dataset, a
             pair of tensors, or what `advisor.calibration.batches.calibration` makes of them with a loss of your own.
             256 examples are read. The network itself never runs: a copy does.
+        responses: what training runs of this network's plans reached, for "trained": a file that `advisor validate`
+            wrote, or its contents.
 
     Raises:
         BudgetError: a budget that cannot be read, needs a profile, or cannot be met: the smallest reachable is named.
         PatternError, ProfileError, PlanError: an unknown pattern, a profile of other settings, an unknown option.
     """
-    asked = asked_of(
-        pins=pins, allowed=allowed, forbidden=forbidden, min_density=min_density, max_density=max_density
-    )
+    asked = asked_of(pins=pins, allowed=allowed, forbidden=forbidden, min_density=min_density, max_density=max_density)
     if isinstance(network, CostTable):
         of_networks = {
             "profile": profile,
@@ -87,6 +89,7 @@ def plan(
             "include_ends": include_ends,
             "exchange": exchange,
             "data": data,
+            "responses": responses,
         }
         check_alone(of_networks, plan.__kwdefaults__)
         return plan_table(network, budgets=budgets, patterns=patterns, asked=asked, gap=gap, time_limit=time_limit)
@@ -106,6 +109,7 @@ def plan(
             time_limit=time_limit,
             constraints=asked,
             data=data,
+            responses=responses,
         )
     )
 

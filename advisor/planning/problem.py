@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.profile import check_profile
@@ -19,11 +20,13 @@ from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
 from advisor.planning.restrict import restrict, solve_restricted
 from advisor.planning.selections import check_selection
 from advisor.planning.sensitivity import Given, sensitivity_named
+from advisor.planning.sensitivity.trained import learnt_from
 from advisor.planning.solve import Solution, solve
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
+    from advisor.planning.sensitivity.trained_data import Responses
     from advisor.plans.plan import Plan
 
 
@@ -104,6 +107,7 @@ def pose(
     time_limit: float = 60.0,
     constraints: Asked | None = None,
     data: Any = None,
+    responses: str | Path | Responses | None = None,
 ) -> Problem:
     """The arguments of `advisor.plan` as a problem, its table built; raises what that raises before it solves."""
     check_network(network)
@@ -111,7 +115,7 @@ def pose(
     wanted = parse_budgets(budgets)
     names = checked_patterns(patterns if patterns is not None else DEFAULT_PATTERNS)
     _check_numbers(gap, time_limit, seed)
-    given = given_by(data, seed)
+    given = given_by(data, seed, responses)
     check_selection(selection, given)
     asked = constraints or Asked()
     asked.check_names([layer.name for layer in network.sparsifiable])
@@ -137,7 +141,8 @@ def pose(
         time_limit=time_limit,
         hint=_hint(network, names, include_ends, tuple(wanted)),
         notes=(
-            *_exchange_note(exchange, names),
+            *(learnt_from(network, given).notes() if sensitivity == "trained" else ()),
+            *(_exchange_note(exchange, names) if exchange or sensitivity != "trained" else ()),
             *_selection_note(sensitivity, selection),
             *(left.notes if left else ()),
         ),
@@ -159,13 +164,16 @@ def _exchange_note(exchange: Mapping[str, float] | None, patterns: Sequence[str]
     return (f"losses are scaled by measured exchange rates: {rates}",)
 
 
-def given_by(data: Any, seed: int) -> Given:
-    """What estimates may look at: `data` as labelled batches, read once."""
+def given_by(data: Any, seed: int, responses: str | Path | Responses | None = None) -> Given:
+    """What estimates may look at: `data` as labelled batches, read once, and `responses` of earlier runs."""
+    from advisor.planning.sensitivity.trained_data import load_responses
+
+    known = load_responses(responses) if isinstance(responses, str | Path) else responses
     if data is None:
-        return Given(seed=seed)
+        return Given(seed=seed, responses=known)
     from advisor.calibration.batches import calibration
 
-    return Given(calibration=calibration(data, seed=seed), seed=seed)
+    return Given(calibration=calibration(data, seed=seed), responses=known, seed=seed)
 
 
 def _selection_note(sensitivity: str, selection: str) -> tuple[str, ...]:
