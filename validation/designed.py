@@ -205,12 +205,17 @@ def assembled(
     seed: int,
     rounding: str,
     profile: Profile | None = None,
+    selection: str = "random",
 ) -> Plan:
     """The plan of a draw, its connections drawn from `seed` and `number`; its objective is that of "uniform"."""
     quality = Quality(
         objective=built.table.objective(one.choice), bound=math.nan, gap=math.nan, seconds=0.0, status="baseline"
     )
     style = Style(
-        patterns=one.patterns, sensitivity="uniform", rounding=rounding, seed=int((1_000_003 * seed + number) % 2**31)
+        patterns=one.patterns,
+        sensitivity="uniform",
+        selection=selection,
+        rounding=rounding,
+        seed=int((1_000_003 * seed + number) % 2**31),
     )
     return assemble(network, built, one.choice, quality, style, limits=one.limits, profile=profile)
