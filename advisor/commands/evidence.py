@@ -20,8 +20,6 @@ SENSITIVITIES = "erk|er|uniform|magnitude|lamp|synflow|synflow100|snip|grasp|fis
 SELECTIONS = "random|magnitude|taylor|fisher"
 _UNTRAINED = ("torchvision", "timm", "zoo")  # built without downloads, so with random weights
 _FRESH = "losses are those of freshly drawn weights (seed 0), as suits a network that is yet to be trained"
-    "losses are those of freshly drawn weights (seed 0), as this sensitivity is meant for networks yet to be trained"
-)
 
 
 def data_options(function: F) -> F:
