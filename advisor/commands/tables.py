@@ -29,8 +29,10 @@ _OPTIONS = (
 )
 # What says nothing about a table alone, by the names of the command's arguments.
 _OF_NETWORKS = frozenset(
-    ("model", "profile_name", "sensitivity", "selection", "weights", "data", "examples", "data_dir", "exchange")
-    + ("rounding", "seed", "include_ends", "input_text", "refine", "seconds", "validate_rounds")
+    [
+        *("model", "profile_name", "sensitivity", "selection", "weights", "data", "examples", "data_dir", "exchange"),
+        *("rounding", "seed", "include_ends", "input_text", "refine", "seconds", "validate_rounds"),
+    ]
 )
 
 
@@ -51,9 +53,7 @@ def open_table_alone(path: str, losses: str | None) -> CostTable:
     context = click.get_current_context()
     for name in context.params:
         source = context.get_parameter_source(name)
-        if name not in _MEANT and source is click.core.ParameterSource.COMMANDLINE:
+        if name in _OF_NETWORKS and source is click.core.ParameterSource.COMMANDLINE:
             text = "MODEL" if name == "model" else next(o.opts[0] for o in context.command.params if o.name == name)
-            raise PlanError(
-                f"{text} says nothing about a table, which has its own layers, costs and losses; leave it out"
-            )
+            raise PlanError(f"{text} says nothing about a table, which has its own layers and numbers; leave it out")
     return open_table(path, losses)
