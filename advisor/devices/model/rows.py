@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import log, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from advisor.devices.model.shapes import shape_of
 from advisor.devices.steps.step import FAMILIES
 
 if TYPE_CHECKING:
     from advisor.devices.steps.step import Step
-    from advisor.runtime.execution import Execution
 
 # glibc hands out pieces from this size on as fresh pages each time, and every first touch of one costs a fault.
 _FRESH_BYTES = 32 * 1024 * 1024
-# Below this many elements torch convolves one image without oneDNN, where the kernel is small and not grouped.
-_NATIVE_ELEMENTS = 20480
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """The product inside a step: b times (m x k) · (k x n), and for convolutions how it lies in the image."""
-
-    b: int = 1  # images or independent products
-    m: int = 1  # positions of one image, rows
-    k: int = 1  # input channels of a group, inner size
-    n: int = 1  # output channels of a group, columns
-    taps: int = 1
-    last: int = 1  # taps along the last axis
-    width: int = 1  # output positions along the last axis
-    groups: int = 1
-    stride: int = 1
-    dilation: int = 1
-    kept: float = 0.0  # direct: inputs of a block, on average
-    block: int = 0
-    native: int = 0
 
 
 def row(step: Step) -> np.ndarray:
     """(F,) float64: logs of work and sizes, and what kind of work it is. `names()` says which column is what."""
-    g = _product(step)
+    g = shape_of(step)
     moved, macs = step.bytes_moved, step.macs
     fresh = 0 if step.in_place or step.family == "view" else step.written_bytes
     inputs = [prod(shape) for shape in step.inputs] or [0]
@@ -115,59 +93,3 @@ def _window(step: Step) -> tuple[float, float, float]:
             0.0,
         )
     return 0.0, 0.0, float(max(min(numbers[0], 8), -8)) if numbers else 0.0
-
-
-def _product(step: Step) -> _Shape:
-    if step.execution is not None:
-        return _layer(step.execution)
-    if step.target == "convolution_backward" and len(step.inputs) >= 3:
-        grad, given, weight = step.inputs[:3]
-        groups = max(given[1] // max(weight[1], 1), 1)
-        return _Shape(
-            b=grad[0],
-            m=prod(grad[2:]),
-            k=weight[1],
-            n=max(weight[0] // groups, 1),
-            taps=prod(weight[2:]),
-            last=weight[-1],
-            width=grad[-1],
-            groups=groups,
-            stride=max(round(given[-1] / max(grad[-1], 1)), 1),
-        )
-    if "sparse_" in step.target and len(step.inputs) >= 2:
-        weight = next((s for s in step.inputs[1:] if len(s) in (2, 4)), step.outputs[0] if step.outputs else (1, 1))
-        grad, taps = step.inputs[0], prod(weight[1:-1])
-        return _Shape(b=grad[0], m=prod(grad[2:]), k=weight[0], n=grad[1], taps=taps, width=grad[-1], block=weight[-1])
-    if step.family == "product" and len(step.inputs) >= 2:
-        wide = [shape for shape in step.inputs if len(shape) >= 2]
-        if len(wide) >= 2 and step.outputs:
-            left, right = (wide[1], wide[2]) if len(wide) >= 3 and step.target in ("addmm", "baddbmm") else wide[:2]
-            if "attention" in step.target:
-                return _Shape(b=prod(left[:-2]), m=left[-2], k=left[-1], n=right[-2])
-            return _Shape(b=prod(left[:-2]), m=left[-2], k=left[-1], n=right[-1])
-    return _Shape(b=step.outputs[0][0] if step.outputs and step.outputs[0] else 1)
-
-
-def _layer(e: Execution) -> _Shape:
-    if e.kind == "linear":
-        shape = _Shape(m=prod(e.input_shape[:-1]), k=e.weight_shape[1], n=e.weight_shape[0], width=1)
-    else:
-        kernel, out = e.weight_shape[2:], e.output_shape
-        small = e.input_shape[0] == 1 and prod(e.input_shape) <= _NATIVE_ELEMENTS and min(kernel) <= 3
-        shape = _Shape(
-            b=e.input_shape[0],
-            m=prod(out[2:]),
-            k=e.in_channels // e.groups,
-            n=e.out_channels // e.groups,
-            taps=prod(kernel),
-            last=kernel[-1],
-            width=out[-1],
-            groups=e.groups,
-            stride=max(e.stride),
-            dilation=max(e.dilation),
-            native=int(small and e.groups == 1 and e.method == "dense"),
-        )
-    if e.method == "dense":
-        return shape
-    kept = e.kept * e.block / e.out_channels if e.method == "direct" else e.kept
-    return replace(shape, kept=float(kept), block=e.block)

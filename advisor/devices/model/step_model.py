@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from advisor.devices.model.law import works_of
 from advisor.devices.model.learner import Learner
 from advisor.devices.model.rows import rows as rows_of
 
@@ -55,14 +56,20 @@ class StepModel:
         self._learners: dict[Class, Learner | None] = {}
 
     @cached_property
+    def _distinct(self) -> tuple[list[Step], list[int]]:
+        """The distinct steps, and the place of each measured one among them."""
+        places = {step: place for place, step in enumerate(dict.fromkeys(self._steps))}
+        return list(places), [places[step] for step in self._steps]
+
+    @cached_property
     def _rows(self) -> np.ndarray:
-        known: dict[Step, int] = {}
-        distinct: list[Step] = []
-        for step in self._steps:
-            if step not in known:
-                known[step] = len(distinct)
-                distinct.append(step)
-        return rows_of(distinct)[[known[step] for step in self._steps]]
+        distinct, places = self._distinct
+        return rows_of(distinct)[places]
+
+    @cached_property
+    def _work(self) -> np.ndarray:
+        distinct, places = self._distinct
+        return works_of(distinct)[places]
 
     @cached_property
     def _numbers(self) -> np.ndarray:
@@ -77,7 +84,12 @@ class StepModel:
 
     def _fit(self, mine: np.ndarray) -> Learner:
         return Learner(
-            self._rows[mine], self._numbers[mine], self._log[mine], known=len(self.targets), trees=self._trees
+            self._rows[mine],
+            self._numbers[mine],
+            self._log[mine],
+            known=len(self.targets),
+            work=self._work[mine],
+            trees=self._trees,
         )
 
     def __call__(self, steps: Sequence[Step]) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +105,7 @@ class StepModel:
                 continue
             rows = rows_of([steps[i] for i in asked])
             numbers = np.array([self.targets.get(steps[i].target, -1) for i in asked], dtype=int)
-            ms[asked] = np.exp(learner(rows, numbers))
+            ms[asked] = np.exp(learner(rows, numbers, works_of([steps[i] for i in asked])))
             beyond[asked] = learner.outside(rows) | (numbers < 0) | (self.learner(name) is None)
         return ms, beyond
 
@@ -111,7 +123,7 @@ class StepModel:
             for index in range(_FOLDS):
                 held, seen = mine & (fold == index), mine & (fold != index)
                 if held.any() and seen.any():
-                    predicted[held] = self._fit(seen)(self._rows[held], self._numbers[held])
+                    predicted[held] = self._fit(seen)(self._rows[held], self._numbers[held], self._work[held])
         return predicted, self._log, self._pieces
 
     @property

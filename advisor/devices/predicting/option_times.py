@@ -74,27 +74,23 @@ def option_times(
         origins={name: tuple(t.origin for t in found) for name, found in times.items()},
         methods={name: tuple(t.method for t in found) for name, found in times.items()},
         rest_ms=beside,
-        notes=(*rest.notes, *_beyond(network, times), *warnings),
+        notes=(*rest.notes, *_beyond(options, times), *warnings),
     )
 
 
 def _counted(options: Sequence[Option], times: Sequence[LayerTime]) -> np.ndarray:
-    """(K,) ms: medians, the upper ends of what is extrapolated and no dense layer of its full width."""
-    return np.array(
-        [
-            time.high_ms if _is_unseen(time) and (time.method != "dense" or is_narrowed(option)) else time.latency_ms
-            for option, time in zip(options, times, strict=True)
-        ],
-        dtype=np.float64,
-    )
+    """(K,) ms."""
+    counted = [t.high_ms if _is_unseen(o, t) else t.latency_ms for o, t in zip(options, times, strict=True)]
+    return np.array(counted, dtype=np.float64)
 
 
-def _is_unseen(time: LayerTime) -> bool:
-    return time.origin == "extrapolated"
+def _is_unseen(option: Option, time: LayerTime) -> bool:
+    """Extrapolated, and no dense layer of its full width."""
+    return time.origin == "extrapolated" and (time.method != "dense" or is_narrowed(option))
 
 
-def _beyond(network: Network, times: Mapping[str, Sequence[LayerTime]]) -> tuple[str, ...]:
-    found = [layer.name for layer in network.sparsifiable if any(map(_is_unseen, times[layer.name]))]
+def _beyond(options: Mapping[str, Sequence[Option]], times: Mapping[str, Sequence[LayerTime]]) -> tuple[str, ...]:
+    found = [name for name, known in times.items() if any(map(_is_unseen, options.get(name, ()), known))]
     if not found:
         return ()
     return (

@@ -7,23 +7,23 @@ on which sums are checked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from itertools import count
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from advisor.devices.suite import blocks
-
-T = TypeVar("T")
+from advisor.devices.suite.grower import Built, Draw, Grower, begin, halve
+from advisor.devices.suite.large import headed, large
 
 # Multiply-adds of one run, drawn evenly on a log scale between these; a piece grows until it has them.
 _MACS = (1e7, 2e9)
 _MOST_MACS = 3e9  # a piece beyond takes a smaller batch: its layers would be long, and long work is regular
 _BATCHES = (1, 1, 1, 1, 2, 4, 8, 8, 16)
-_SIDES = (7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 112)
+LARGE = 10_000  # from this number on pieces have single layers that are large
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,27 +36,6 @@ class Piece:
     input: Tensor
 
 
-class Draw:
-    """Random choices of one piece."""
-
-    def __init__(self, number: int) -> None:
-        self._rng = np.random.Generator(np.random.PCG64([20, number]))
-
-    def one(self, *items: T) -> T:
-        return items[int(self._rng.integers(len(items)))]
-
-    def log(self, low: float, high: float) -> float:
-        return float(np.exp(self._rng.uniform(np.log(low), np.log(high))))
-
-    def channels(self, low: int, high: int) -> int:
-        """Mostly multiples of 16 or 32, some of 8, few of 4: as people choose them."""
-        step = int(self._rng.choice([4, 8, 16, 32, 64], p=[0.08, 0.27, 0.25, 0.25, 0.15]))
-        return max(round(self.log(low, high) / step), 1) * step
-
-    def chance(self, p: float) -> bool:
-        return bool(self._rng.random() < p)
-
-
 def piece(number: int, *, norm: bool = False) -> Piece:
     """The suite's network `number`, in evaluation mode.
 
@@ -64,89 +43,41 @@ def piece(number: int, *, norm: bool = False) -> Piece:
         norm: with batch norms, as it is trained; else as it is deployed, with them folded away.
     """
     draw = Draw(number)
-    names = list(_KINDS)
-    kind = names[number % len(names)]
+    known = _KINDS if number < LARGE else _LARGE_KINDS
+    kind = list(known)[number % len(known)]
     batch, target = draw.one(*_BATCHES), draw.log(*_MACS)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(number)
-        built = _KINDS[kind](draw, batch, target, norm)
+        built = known[kind](draw, batch, target, norm)
         batch = max(min(batch, int(batch * _MOST_MACS / max(built.macs, 1))), 1)
         image = torch.randn(batch, *built.shape[1:])
     return Piece(number=number, kind=kind, module=built.module.eval(), input=image)
 
 
 def kinds() -> tuple[str, ...]:
+    """Of the numbers from 0 on, in turn."""
     return tuple(_KINDS)
 
 
-@dataclass(slots=True)
-class _Built:
-    module: nn.Module
-    shape: tuple[int, ...]
-    macs: float
+def large_kinds() -> tuple[str, ...]:
+    """Of the numbers from `LARGE` on, in turn."""
+    return tuple(_LARGE_KINDS)
 
 
-class _Grower:
-    """Appends parts to a piece until its multiply-adds are reached."""
-
-    def __init__(self, draw: Draw, batch: int, target: float) -> None:
-        self.draw, self.target = draw, target
-        self.parts: list[nn.Module] = []
-        self.batch, self.spent = batch, 0.0
-
-    def start(self, low: int, high: int) -> tuple[int, int]:
-        """Channels and side of the first part, wide where small."""
-        side = self.draw.one(*_SIDES)
-        middle = 3600 / side
-        c = self.draw.channels(max(low, int(middle / 5)), min(max(int(middle * 4), 2 * low), high))
-        self.shape: tuple[int, ...] = (self.batch, c, side, side)
-        return c, side
-
-    def image(self, norm: bool) -> tuple[int, int]:
-        """Begins with a photograph: a stem, sometimes a pooling after it."""
-        size = 32 * self.draw.one(3, 4, 5, 6, 7, 7, 7, 8, 9, 10)
-        c = self.draw.channels(16, 96)
-        k, s = self.draw.one((7, 2), (3, 2), (3, 2), (3, 1), (4, 4))
-        act = self.draw.one("relu", "relu6", "silu", "hardswish")
-        self.shape = (self.batch, 3, size, size)
-        self.parts.append(blocks.unit(3, c, k, s, act=act, norm=norm))
-        side = (size + 2 * (k // 2) - k) // s + 1
-        self.spent += self.batch * 3 * c * k * k * side * side
-        if self.draw.chance(0.5) and side > 30:
-            overlapping = self.draw.chance(0.7)
-            self.parts.append(nn.MaxPool2d(3, 2, 1) if overlapping else nn.MaxPool2d(2, 2))
-            side = (side - 1) // 2 + 1 if overlapping else side // 2
-        return c, side
-
-    def add(self, part: nn.Module, weights: float, side: int) -> None:
-        self.parts.append(part)
-        self.spent += self.batch * weights * side * side
-
-    @property
-    def full(self) -> bool:
-        return self.spent >= self.target or len(self.parts) >= 24
-
-    def end(self, c: int) -> _Built:
-        """Closes with a pooling and a classifier."""
-        if self.draw.chance(0.7):
-            classes = self.draw.one(10, 100, 1000, 1000)
-            self.parts += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, classes)]
-        return _Built(nn.Sequential(*self.parts), self.shape, self.spent)
+def order() -> Iterator[tuple[int, int]]:
+    """Numbers as the suite takes them, all kinds in turn, each beside a turn that every kind comes to, whatever it is
+    divided by.
+    """
+    for cycle in count():
+        usual = range(cycle * len(_KINDS), (cycle + 1) * len(_KINDS))
+        rare = range(LARGE + cycle * len(_LARGE_KINDS), LARGE + (cycle + 1) * len(_LARGE_KINDS))
+        for place, number in enumerate((*usual, *rare)):
+            yield number, cycle + place
 
 
-def _begin(grow: _Grower, norm: bool, low: int = 16, high: int = 1024) -> tuple[int, int]:
-    return grow.image(norm) if grow.draw.chance(0.35) else grow.start(low, high)
-
-
-def _halve(grow: _Grower, side: int) -> tuple[int, int]:
-    """Stride of the next part and the side after it."""
-    stride = 2 if side >= 12 and grow.draw.chance(0.3) else 1
-    return stride, (side - 1) // stride + 1
-
-
-def _plain(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
-    grow = _Grower(draw, batch, target)
-    c, side = _begin(grow, norm)
+def _plain(draw: Draw, batch: int, target: float, norm: bool) -> Built:
+    grow = Grower(draw, batch, target)
+    c, side = begin(grow, norm)
     while not grow.full:
         wide, k = draw.channels(max(c // 2, 16), min(2 * c, 1024)), draw.one(3, 3, 3, 5, 1)
         act = draw.one("relu", "relu", "silu", "none")
@@ -160,15 +91,15 @@ def _plain(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
         out, size = draw.one(1, 2, 4, 7), draw.channels(128, 1024)
         grow.parts += [nn.AdaptiveAvgPool2d(out), nn.Flatten(), nn.Linear(c * out * out, hidden), nn.ReLU(inplace=True)]
         grow.parts += [nn.Dropout(), nn.Linear(hidden, size)]
-        return _Built(nn.Sequential(*grow.parts), grow.shape, grow.spent)
+        return Built(nn.Sequential(*grow.parts), grow.shape, grow.spent)
     return grow.end(c)
 
 
-def _basic(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
-    grow = _Grower(draw, batch, target)
-    c, side = _begin(grow, norm, high=768)
+def _basic(draw: Draw, batch: int, target: float, norm: bool) -> Built:
+    grow = Grower(draw, batch, target)
+    c, side = begin(grow, norm, high=768)
     while not grow.full:
-        stride, after = _halve(grow, side)
+        stride, after = halve(grow, side)
         same, other = draw.chance(0.8), draw.channels(max(c // 2, 16), min(2 * c, 768))
         wide = min(2 * c, 768) if stride == 2 else c if same else other
         grow.add(blocks.Basic(c, wide, stride, norm=norm), 9 * (c + wide) * wide, after)
@@ -176,13 +107,13 @@ def _basic(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
     return grow.end(c)
 
 
-def _bottleneck(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
-    grow = _Grower(draw, batch, target)
-    c, side = _begin(grow, norm, high=2048)
+def _bottleneck(draw: Draw, batch: int, target: float, norm: bool) -> Built:
+    grow = Grower(draw, batch, target)
+    c, side = begin(grow, norm, high=2048)
     grouped, excited = draw.one(0, 0, 4, 8, 16, 24, 32, 64), draw.chance(0.3)
     act = draw.one("relu", "relu", "silu")
     while not grow.full:
-        stride, after = _halve(grow, side)
+        stride, after = halve(grow, side)
         wide = min(2 * c, 2048) if stride == 2 or draw.chance(0.25) else c
         width = grouped
         mid = max(wide // draw.one(1, 2, 4, 4), 16)
@@ -195,12 +126,12 @@ def _bottleneck(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
     return grow.end(c)
 
 
-def _inverted(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
-    grow = _Grower(draw, batch, target)
-    c, side = _begin(grow, norm, low=8, high=320)
+def _inverted(draw: Draw, batch: int, target: float, norm: bool) -> Built:
+    grow = Grower(draw, batch, target)
+    c, side = begin(grow, norm, low=8, high=320)
     act, excited = draw.one("relu6", "silu", "hardswish", "relu"), draw.chance(0.5)
     while not grow.full:
-        stride, after = _halve(grow, side)
+        stride, after = halve(grow, side)
         wide = draw.channels(max(c // 2, 8), min(2 * c, 448)) if stride == 2 or draw.chance(0.3) else c
         expand, k = draw.one(1, 3, 4, 6, 6), draw.one(3, 3, 5, 7)
         squeezed = max(c // 4, 4) if excited else 0
@@ -214,9 +145,9 @@ def _inverted(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
     return grow.end(c)
 
 
-def _grown(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
-    grow = _Grower(draw, batch, target)
-    c, side = _begin(grow, norm, low=32, high=768)
+def _grown(draw: Draw, batch: int, target: float, norm: bool) -> Built:
+    grow = Grower(draw, batch, target)
+    c, side = begin(grow, norm, low=32, high=768)
     while not grow.full:
         growth, layers = draw.one(12, 24, 32, 32, 48), draw.one(2, 4, 6)
         grow.add(blocks.Grown(c, growth, layers), layers * growth * (4 * c + 36 * growth), side)
@@ -229,22 +160,22 @@ def _grown(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
     return grow.end(c)
 
 
-def _shuffled(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
-    grow = _Grower(draw, batch, target)
+def _shuffled(draw: Draw, batch: int, target: float, norm: bool) -> Built:
+    grow = Grower(draw, batch, target)
     c, side = grow.start(24, 1024)
     while not grow.full:
         k = draw.one(3, 3, 5)
         grow.add(blocks.Shuffled(c, k, norm=norm), c * c / 2, side)
         if draw.chance(0.2):
-            wide, (stride, after) = draw.channels(max(c // 2, 16), min(2 * c, 1024)), _halve(grow, side)
+            wide, (stride, after) = draw.channels(max(c // 2, 16), min(2 * c, 1024)), halve(grow, side)
             grow.add(blocks.unit(c, wide, 1, stride, norm=norm), c * wide, after)
             c, side = wide, after
     return grow.end(c)
 
 
-def _branches(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
-    grow = _Grower(draw, batch, target)
-    c, side = _begin(grow, norm, low=32, high=1280)
+def _branches(draw: Draw, batch: int, target: float, norm: bool) -> Built:
+    grow = Grower(draw, batch, target)
+    c, side = begin(grow, norm, low=32, high=1280)
     long, pooled, fire = draw.one(0, 0, 3, 7), draw.one("max", "avg"), draw.chance(0.25)
     while not grow.full:
         a, b = draw.channels(max(c // 8, 8), max(c // 3, 16)), draw.channels(max(c // 16, 8), max(c // 4, 16))
@@ -262,8 +193,8 @@ def _branches(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
     return grow.end(c)
 
 
-def _convnext(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
-    grow = _Grower(draw, batch, target)
+def _convnext(draw: Draw, batch: int, target: float, norm: bool) -> Built:
+    grow = Grower(draw, batch, target)
     if draw.chance(0.3):
         side, c = draw.one(40, 48, 56, 64), draw.channels(32, 128)
         grow.shape = (batch, 3, 4 * side, 4 * side)
@@ -294,8 +225,8 @@ class _Tokens(nn.Module):
         return self.head(self.norm(self.blocks(x))[:, 0])
 
 
-def _tokens(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
-    grow = _Grower(draw, batch, target)
+def _tokens(draw: Draw, batch: int, target: float, norm: bool) -> Built:
+    grow = Grower(draw, batch, target)
     heads, each = draw.one(3, 4, 6, 8, 12, 16), draw.one(32, 64, 64, 64)
     width, patch = heads * each, draw.one(8, 14, 16, 16, 32)
     side = draw.one(7, 12, 14, 14, 16)
@@ -304,7 +235,7 @@ def _tokens(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
         grow.add(blocks.TokenBlock(width, heads, ratio, attention=attention), (4 + 2 * ratio) * width * width, side)
         if len(grow.parts) >= 12:
             break
-    return _Built(_Tokens(patch, width, grow.parts), (batch, 3, patch * side, patch * side), grow.spent)
+    return Built(_Tokens(patch, width, grow.parts), (batch, 3, patch * side, patch * side), grow.spent)
 
 
 class _Windows(nn.Module):
@@ -332,8 +263,8 @@ class _Merge(nn.Module):
         return self.reduction(self.norm(torch.cat(corners, -1)))
 
 
-def _windows(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
-    grow = _Grower(draw, batch, target)
+def _windows(draw: Draw, batch: int, target: float, norm: bool) -> Built:
+    grow = Grower(draw, batch, target)
     heads, window = draw.one(2, 3, 4, 6), draw.one(7, 7, 8)
     width = first = 32 * heads
     side = window * draw.one(2, 4, 8)
@@ -344,10 +275,10 @@ def _windows(draw: Draw, batch: int, target: float, norm: bool) -> _Built:
         if side >= 2 * window and draw.chance(0.35):
             grow.add(_Merge(width), 2 * width * width, side)
             width, side = 2 * width, side // 2
-    return _Built(_Windows(first, grow.parts, width), (batch, 3, 4 * start, 4 * start), grow.spent)
+    return Built(_Windows(first, grow.parts, width), (batch, 3, 4 * start, 4 * start), grow.spent)
 
 
-_KINDS: dict[str, Callable[[Draw, int, float, bool], _Built]] = {
+_KINDS: dict[str, Callable[[Draw, int, float, bool], Built]] = {
     "plain": _plain,
     "basic": _basic,
     "bottleneck": _bottleneck,
@@ -361,3 +292,4 @@ _KINDS: dict[str, Callable[[Draw, int, float, bool], _Built]] = {
     "inverted again": _inverted,
     "bottleneck again": _bottleneck,
 }
+_LARGE_KINDS: dict[str, Callable[[Draw, int, float, bool], Built]] = {"large": large, "headed": headed}

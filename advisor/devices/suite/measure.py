@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from advisor.devices.measuring.progress import Hook, Progress, interruptible
 from advisor.devices.measuring.subject import forward_call, layer_call, training_call
 from advisor.devices.profile import Profile
 from advisor.devices.settings import Settings, cpu_threads, this_machine
-from advisor.devices.suite.designs import piece
+from advisor.devices.suite.designs import order, piece
 from advisor.devices.suite.piece_times import time_in_place
 from advisor.devices.suite.records import key_of, record_of, tables_of
 from advisor.devices.suite.table import error_of
@@ -139,10 +140,10 @@ def _spend(
     references = reference_call(), reference_call(training=True)
     mark, shown = began, 0
     with bar:
-        for number in range(_PIECES):
-            if number >= _FEWEST and time.perf_counter() >= deadline:
+        for index, (number, turn) in enumerate(islice(order(), _PIECES)):
+            if index >= _FEWEST and time.perf_counter() >= deadline:
                 break
-            for variant, threads, trains in _runs(number, counts, training):
+            for variant, threads, trains in _runs(turn, counts, training):
                 key = key_of(number, variant, threads, trains)
                 if key in held:
                     continue
@@ -158,18 +159,18 @@ def _spend(
                 bar.step(f"piece {number}", deadline)
 
 
-def _runs(number: int, counts: Sequence[int], training: bool) -> Iterator[Run]:
+def _runs(turn: int, counts: Sequence[int], training: bool) -> Iterator[Run]:
     """What is measured of a piece: inference dense and sparse under each number of threads, training of every other.
 
     With more threads than one, and in training, each piece takes its turns: they share the time with the first table.
     """
     for index, threads in enumerate(counts):
-        if index == 0 or number % 2 == index % 2 or len(counts) == 1:
+        if index == 0 or turn % 2 == index % 2:
             yield "dense", threads, False
             yield "sparse", threads, False
-        if training and number % 4 == index % 4:
+        if training and turn % 4 == index % 4:
             yield "dense", threads, True
-        if training and number % 8 == (4 + index) % 8:
+        if training and turn % 8 == (4 + index) % 8:
             yield "sparse", threads, True
 
 

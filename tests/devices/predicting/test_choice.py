@@ -15,7 +15,7 @@ from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import Execution, executions
 from advisor.runtime.methods import Method
 from tests.devices.predicting.test_verify import plan_of
-from tests.devices.synthetic import SETTINGS, all_executions, profile_of
+from tests.devices.synthetic import SETTINGS, all_executions, profile_of, width
 
 DENSITIES = (0.75, 0.5, 0.25, 0.125, 0.0625)
 CHANNEL = tuple(Option(pattern="channel", density=d) for d in DENSITIES)
@@ -97,6 +97,22 @@ def test_what_was_not_seen_must_win_by_its_interval(with_direct: Profile, layer:
         time, dense = one.latency(run), layer_time(layer, DENSE, one).latency_ms
         assert time.origin == "extrapolated"
         assert fastest(layer, option, one) == ("direct" if time.high_ms <= dense else "dense"), option.label
+
+
+def test_an_option_beyond_what_was_measured_counts_by_its_upper_end(digits: Network, layer: Layer) -> None:
+    """The table must not promise what nobody has seen; the dense kernel stays as it was."""
+    made = profile_of(digits, all_executions(digits, {}).values())
+    narrow = width(layer, 0.02, 0.02)
+    options = {layer.name: (DENSE, narrow, CHANNEL[0])}
+    found = layer_time(layer, narrow, made)
+    assert found.origin == "extrapolated"
+    times = option_times(digits, made, options)
+    change = times.latency_ms[layer.name] - times.latency_ms[layer.name][0]
+    lost = predict_options(digits, made, {layer.name: narrow}).latency_ms - predict_options(digits, made, {}).latency_ms
+    assert change[1] == pytest.approx(lost + found.high_ms - found.latency_ms)
+    assert change[2] == pytest.approx(0.0), "zeros in a dense kernel"
+    assert "count by the upper end of their interval: " + layer.name in times.notes[0]
+    assert not any("upper end" in note for note in option_times(digits, made, {layer.name: (DENSE,)}).notes)
 
 
 def test_direct_times_between_two_measured_densities_are_interpolated(digits: Network, layer: Layer) -> None:

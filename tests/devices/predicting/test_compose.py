@@ -38,6 +38,7 @@ class PlannedLayer:
 class FakePlan:
     layers: tuple[PlannedLayer, ...]
     model: str = "net"
+    of_table: bool = False
     input_shapes: tuple[tuple[int, ...], ...] = ((1, 3, 224, 224),)
 
 

@@ -140,9 +140,3 @@ def test_the_command_s_mistakes_take_one_line(
     assert len(printed.err.strip().splitlines()) == 1
     assert printed.out == ""
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_suite_is_for_the_cpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("advisor.devices.settings.check_device", lambda device: None)
-    assert run(["profile", "--suite", "--device", "cuda", "--out", "x.json"]) == 2
-    assert "--suite with --device=cuda" in capsys.readouterr().err
