@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from advisor.patterns.option import Option
@@ -11,6 +11,7 @@ from advisor.planning.budgets import COSTS, TIMES
 from advisor.planning.build import Built
 from advisor.planning.connect import Connections, connect
 from advisor.planning.remarks import is_masked, memory_remarks, remarks, uncertain
+from advisor.planning.shadow import binding
 from advisor.planning.table import Choice
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Quality:
     gap: float
     seconds: float
     status: Status
+    prices: Mapping[str, float] = field(default_factory=dict)  # cost → loss per unit, as in `Solution`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,7 @@ def assemble(
         profile=timed.name if timed else None,
         settings=_settings(timed),
         notes=tuple(dict.fromkeys(told)),
+        binding=binding(quality.prices, limits, quality.objective),
         chosen=made.chosen,
         network=network,
     )

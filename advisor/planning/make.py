@@ -41,6 +41,7 @@ def plan(
     forbidden: Mapping[str, Sequence[str]] | None = None,
     min_density: float | Mapping[str, float] | None = None,
     max_density: float | Mapping[str, float] | None = None,
+    max_patterns: int | None = None,
     data: Any = None,
     responses: str | Path | Responses | None = None,
 ) -> Plan:
@@ -68,6 +69,7 @@ def plan(
         allowed: layer or glob → patterns that it may take beside dense.
         forbidden: layer or glob → patterns that it may not take; "dense" can be one.
         min_density, max_density: of every layer that has a choice, or layer or glob → density.
+        max_patterns: at most so many different patterns beside dense in one plan; any number where None.
         data: labelled examples for what needs them: a DataLoader or other batches of (inputs, targets), a Dataset, a
             pair of tensors, or what `advisor.calibration.batches.calibration` makes of them with a loss of your own.
             256 examples are read. The network itself never runs: a copy does.
@@ -92,7 +94,15 @@ def plan(
             "responses": responses,
         }
         check_alone(of_networks, plan.__kwdefaults__)
-        return plan_table(network, budgets=budgets, patterns=patterns, asked=asked, gap=gap, time_limit=time_limit)
+        return plan_table(
+            network,
+            budgets=budgets,
+            patterns=patterns,
+            asked=asked,
+            gap=gap,
+            time_limit=time_limit,
+            max_patterns=max_patterns,
+        )
     return decide(
         pose(
             network,
@@ -108,6 +118,7 @@ def plan(
             gap=gap,
             time_limit=time_limit,
             constraints=asked,
+            max_patterns=max_patterns,
             data=data,
             responses=responses,
         )

@@ -21,7 +21,7 @@ from advisor.planning.restrict import restrict, solve_restricted
 from advisor.planning.selections import check_selection
 from advisor.planning.sensitivity import Given, sensitivity_named
 from advisor.planning.sensitivity.trained import learnt_from
-from advisor.planning.solve import Solution, solve
+from advisor.planning.solve import Solution, check_max_patterns, solve
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -39,6 +39,7 @@ class Problem:
         hint: what else the user could do about a budget that cannot be met.
         notes: what the plan has to say of the question itself.
         constraints: what is asked of single layers; the table has all their options.
+        max_patterns: at most so many different patterns beside dense; any number where None.
     """
 
     network: Network
@@ -51,6 +52,7 @@ class Problem:
     hint: str = ""
     notes: tuple[str, ...] = ()
     constraints: Asked = field(default_factory=Asked)
+    max_patterns: int | None = None
 
     @property
     def limits(self) -> dict[str, float]:
@@ -67,8 +69,22 @@ class Problem:
         within = self.limits if limits is None else limits
         if self.constraints.rules:
             left = restrict(self.built.table, self.constraints)
-            return solve_restricted(left, within, gap=self.gap, time_limit=self.time_limit, hint=self.hint)
-        return solve(self.built.table, within, gap=self.gap, time_limit=self.time_limit, hint=self.hint)
+            return solve_restricted(
+                left,
+                within,
+                gap=self.gap,
+                time_limit=self.time_limit,
+                hint=self.hint,
+                max_patterns=self.max_patterns,
+            )
+        return solve(
+            self.built.table,
+            within,
+            gap=self.gap,
+            time_limit=self.time_limit,
+            hint=self.hint,
+            max_patterns=self.max_patterns,
+        )
 
     def written(self, found: Solution, limits: Mapping[str, float] | None = None) -> Plan:
         """The plan of one solution: connections drawn, every cost beside its dense value and its limit."""
@@ -77,7 +93,12 @@ class Problem:
             self.built,
             found.choice,
             Quality(
-                objective=found.objective, bound=found.bound, gap=found.gap, seconds=found.seconds, status=found.status
+                objective=found.objective,
+                bound=found.bound,
+                gap=found.gap,
+                seconds=found.seconds,
+                status=found.status,
+                prices=found.prices,
             ),
             self.style,
             limits=self.limits if limits is None else limits,
@@ -106,6 +127,7 @@ def pose(
     gap: float = 1e-3,
     time_limit: float = 60.0,
     constraints: Asked | None = None,
+    max_patterns: int | None = None,
     data: Any = None,
     responses: str | Path | Responses | None = None,
 ) -> Problem:
@@ -115,6 +137,7 @@ def pose(
     wanted = parse_budgets(budgets)
     names = checked_patterns(patterns if patterns is not None else DEFAULT_PATTERNS)
     _check_numbers(gap, time_limit, seed)
+    check_max_patterns(max_patterns)
     given = given_by(data, seed, responses)
     check_selection(selection, given)
     asked = constraints or Asked()
@@ -147,6 +170,7 @@ def pose(
             *(left.notes if left else ()),
         ),
         constraints=asked,
+        max_patterns=max_patterns,
     )
 
 

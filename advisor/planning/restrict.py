@@ -167,7 +167,13 @@ def _disagreement(table: CostTable, group: int, levels: Mapping[int, set[int]], 
 
 
 def solve_restricted(
-    found: Restricted, limits: Mapping[str, float], *, gap: float, time_limit: float, hint: str = ""
+    found: Restricted,
+    limits: Mapping[str, float],
+    *,
+    gap: float,
+    time_limit: float,
+    hint: str = "",
+    max_patterns: int | None = None,
 ) -> Solution:
     """As `solve`, over the options that are left; the choice is one of the whole table.
 
@@ -175,9 +181,9 @@ def solve_restricted(
         BudgetError: as `solve`; where the budgets can be met without the constraints, which of these is in the way.
     """
     try:
-        solution = solve(found.table, limits, gap=gap, time_limit=time_limit, hint=hint)
+        solution = solve(found.table, limits, gap=gap, time_limit=time_limit, hint=hint, max_patterns=max_patterns)
     except BudgetError as error:
-        solve(found.whole, limits, gap=1.0, time_limit=_SECONDS, hint=hint)
+        solve(found.whole, limits, gap=1.0, time_limit=_SECONDS, hint=hint, max_patterns=max_patterns)
         raise explain_restricted(found, limits, str(error)) from None
     return replace(solution, choice=found.in_whole(solution.choice))
 

@@ -8,6 +8,7 @@ from advisor.errors import PlanError
 from advisor.planning.asked import Asked, Rule
 from advisor.planning.budgets import COSTS, Budget, parse_budgets
 from advisor.planning.restrict import restrict, solve_restricted
+from advisor.planning.shadow import binding
 from advisor.planning.solve import Solution, solve
 from advisor.planning.table import Choice, CostTable
 from advisor.plans.checks import TABLE
@@ -38,6 +39,7 @@ def plan_table(
     asked: Asked | None = None,
     gap: float = 1e-3,
     time_limit: float = 60.0,
+    max_patterns: int | None = None,
 ) -> Plan:
     """One option per layer of a table: least loss within all budgets, to a proven gap.
 
@@ -46,7 +48,7 @@ def plan_table(
         budgets: limits on the table's own costs, whatever they are called.
         patterns: leaves only these, and dense.
         asked: of single layers.
-        gap, time_limit: as in `advisor.plan`.
+        gap, time_limit, max_patterns: as in `advisor.plan`.
 
     Raises:
         BudgetError, PlanError: as `advisor.plan`.
@@ -58,9 +60,9 @@ def plan_table(
     dense = table.totals(table.dense)
     limits = {key: budget.limit(dense[key]) for key, budget in wanted.items()}
     if not rules:
-        return written(table, solve(table, limits, gap=gap, time_limit=time_limit), limits)
+        return written(table, solve(table, limits, gap=gap, time_limit=time_limit, max_patterns=max_patterns), limits)
     left = restrict(table, Asked(rules=rules))
-    found = solve_restricted(left, limits, gap=gap, time_limit=time_limit)
+    found = solve_restricted(left, limits, gap=gap, time_limit=time_limit, max_patterns=max_patterns)
     return written(table, found, limits, notes=left.notes)
 
 
@@ -77,6 +79,7 @@ def written(table: CostTable, found: Solution, limits: Mapping[str, float], *, n
         gap=found.gap,
         solve_seconds=found.seconds,
         status=found.status,
+        binding=binding(found.prices, limits, found.objective),
         sensitivity="table",
         patterns=tuple(name for name in names if name != "dense"),
         seed=0,

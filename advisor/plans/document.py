@@ -17,7 +17,7 @@ from advisor.files import read_json, write_bytes, write_json
 from advisor.plans.checks import TABLE, check_plan
 from advisor.plans.chosen import connections_bytes, read_connections
 from advisor.plans.kept import with_kept
-from advisor.plans.plan import CostLine, Plan, PlanLayer
+from advisor.plans.plan import Binding, CostLine, Plan, PlanLayer
 from advisor.plans.relaxation import Relaxation
 from advisor.plans.rounds import rounds_document, rounds_from
 
@@ -92,6 +92,9 @@ def to_document(plan: Plan) -> dict[str, Any]:
         "profile": plan.profile,
         "settings": dict(plan.settings) if plan.settings is not None else None,
         "notes": list(plan.notes),
+        "binding": [
+            {"cost": item.cost, "shadow_price": float(item.shadow_price), "text": item.text} for item in plan.binding
+        ],
         "layers": [_layer_document(layer) for layer in plan.layers],
     }
     if plan.rounds:
@@ -175,6 +178,10 @@ def from_document(document: Any, where: str) -> Plan:
         profile=document.get("profile"),
         settings=document.get("settings"),
         notes=tuple(document.get("notes", ())),
+        binding=tuple(
+            Binding(cost=item["cost"], shadow_price=_float(item["shadow_price"], where), text=item["text"])
+            for item in document.get("binding", ())
+        ),
         rounds=rounds_from(document.get("rounds", ())),
         continuous=Relaxation.from_json(document["continuous"]) if "continuous" in document else None,
         of_table=document.get("of_table", False),

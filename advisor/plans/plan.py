@@ -160,6 +160,18 @@ class CostLine:
     high: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """A budget that holds the plan back: by how much one unit more of it would lower the loss, in numbers and words.
+
+    The shadow price is that of the linear relaxation, so it says what a little more is worth, near enough.
+    """
+
+    cost: str
+    shadow_price: float
+    text: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What `advisor.plan` returns.
@@ -168,6 +180,7 @@ class Plan:
         layers: every layer that could be thinned out, dense ones too, in order of execution.
         objective: estimated loss; `bound` is what no plan can get below; `gap` = (objective - bound) / |objective|.
             Both are NaN where nobody looked for the best plan (baselines).
+        binding: the budgets that hold it back, the most valuable first; empty where nobody looked.
         rounding: how width rounds channel counts: "ceil" or "multiple8".
         profile: name of the profile that gave the times, with the `settings` it was measured under.
         chosen: layer → connections in the pattern's units (bool), before the repair of dead channels, for every
@@ -196,6 +209,7 @@ class Plan:
     profile: str | None = None
     settings: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    binding: tuple[Binding, ...] = ()
     rounds: tuple[Round, ...] = ()
     chosen: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
     network: Network | None = field(default=None, repr=False, compare=False)

@@ -56,7 +56,7 @@ def test_a_networks_front(digits: Network) -> None:
     document = front.to_json()
     assert document["cost"] == "macs"
     assert [set(point) for point in document["points"]] == [
-        {"cost", "loss", "gap", "knee", "costs", "densities", "options"}
+        {"cost", "loss", "gap", "knee", "costs", "limits", "prices", "densities", "options"}
     ] * len(front.points)
     plan = advisor.plan(digits, budgets={"macs": front.points[2].cost}, patterns=["channel"])
     assert plan.objective == pytest.approx(front.points[2].loss, rel=2e-3)
