@@ -40,7 +40,7 @@ SECONDS = 300.0
 _PIECES = 1000  # more than any budget reaches
 _FEWEST = 40  # pieces that a profile needs; the budget waits for them
 _LAYERS_EACH = 3  # layers of a piece that are timed alone, those not met before
-_SPARSE_EVERY = 3  # pieces
+_SPARSE_EVERY = 5  # pieces: tiles are tried for each, which takes seconds
 _DTYPES = {"fp32": "float32", "tf32": "tf32", "fp16": "float16", "bf16": "bfloat16"}  # as coefficients call them
 _SOURCE = (
     "pieces of networks and their layers, drawn from a seed, ran on this GPU: pieces launched one by one and from CUDA "
