@@ -44,7 +44,8 @@ def latency(
     By a profile of MODEL, or by a device profile (advisor profile --suite), which knows any network, batch size, the
     numbers of threads that it was made with, and in training the whole step with its optimiser. A plan's layers are
     predicted by the methods that it recorded (sparse kernels, gathering, dense). --verify times the real network for
-    about --seconds, the plan and the dense network in turn in one run, by whatever runs here.
+    about --seconds, the plan and the dense network in turn in one run, by whatever runs here; with a device profile
+    also the layer that tells how fast the machine is at the time.
 
     \b
     Examples
@@ -79,6 +80,8 @@ def latency(
             network, profile, plan, threads=threads, seconds=seconds, device=device, training=training
         )
         document |= receipt.to_json()
+        if receipt.pace is not None:
+            document["latency_at_pace_ms"] = predicted.latency_ms * receipt.pace
     if plan:
         document["predicted_dense_ms"] = dense.latency_ms
     lines: list[str] = []
@@ -100,6 +103,9 @@ def _text(predicted: Prediction, dense: Prediction | None, receipt: Receipt | No
     from advisor.devices.predicting.choice import count_methods
 
     rows = [_row("predicted", predicted.latency_ms, predicted.low_ms, predicted.high_ms)]
+    if receipt and receipt.pace is not None:
+        ends = (predicted.latency_ms, predicted.low_ms, predicted.high_ms)
+        rows.append(_row("predicted, at this pace", *(receipt.pace * ms for ms in ends)))
     if receipt:
         rows.append(_row("measured", receipt.measured_ms, receipt.low_ms, receipt.high_ms))
     if dense:
@@ -121,6 +127,11 @@ def _text(predicted: Prediction, dense: Prediction | None, receipt: Receipt | No
     text.append(f"origin: {predicted.origin}; {predicted.settings}")
     text += [f"note: {note}" for note in predicted.notes]
     text += [f"note: {note}" for note in receipt.notes] if receipt else []
+    if receipt and receipt.pace is not None:
+        text.append(
+            f"pace: {receipt.pace:.2f} times as long as in the quiet part of the profile's session, as its reference "
+            "layer took that ran in the same rounds"
+        )
     if receipt and receipt.waited > NOTEWORTHY:
         text.append(f"note: other processes had the core for {receipt.waited:.0%} of the time; that is taken out")
     return "\n".join(text)

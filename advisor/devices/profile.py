@@ -22,6 +22,7 @@ from advisor.devices.settings import (
 from advisor.errors import ProfileError, unknown
 
 if TYPE_CHECKING:
+    from advisor.devices.measuring.drift import Pace
     from advisor.devices.predicting.estimator import Estimator
     from advisor.devices.predicting.predict import Predictor
     from advisor.devices.steps.step import Step
@@ -202,6 +203,13 @@ class Profile:
             f"profile {self.name!r} holds {'; '.join(table.text for table in self.tables)}; asked for {asked}: "
             "make one with these settings (advisor profile --suite)"
         )
+
+    @property
+    def pace(self) -> Pace | None:
+        """How fast the machine was in the quiet part of a device profile's session; None of any other profile."""
+        if not self.tables or self.settings is None:
+            return None
+        return self._table(self.settings.threads, self.settings.training).pace
 
     @property
     def device(self) -> str:

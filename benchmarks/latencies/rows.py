@@ -15,7 +15,7 @@ from advisor.devices.measuring.subject import forward_call, inference_ready, rea
 from advisor.devices.measuring.timing import clock_for, time_interleaved
 from advisor.devices.predicting.compose import predict_latency
 from advisor.devices.settings import cpu_threads
-from advisor.devices.suite.measure import reference_call
+from advisor.devices.suite.reference import reference_call
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile

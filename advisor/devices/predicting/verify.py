@@ -12,6 +12,7 @@ from advisor.devices.measuring.timing import ratio
 from advisor.devices.predicting.choice import count_methods
 from advisor.devices.predicting.compose import Prediction, plan_options, predict_latency, predict_options
 from advisor.devices.predicting.parts import LayerTime
+from advisor.devices.suite.reference import reference_call
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LayerTime", "Prediction", "Receipt", "predict_latency", "predict_options", "verify_latency"]
 
+_REFERENCE = "reference"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
@@ -27,6 +30,13 @@ class Receipt:
 
     `measured_ms` is the plan's, or the dense network's where there is no plan. `ratio` is plan / dense, paired round
     by round, so that what both met (clock, neighbours) cancels.
+
+    Attributes:
+        waited: share of the time that other processes had the core; it is taken out of the times.
+        methods: method → layers of the plan that ran by it.
+        notes: what runs otherwise than the plan assumed.
+        pace: by which factor networks took longer here than in the quiet part of a device profile's session, as its
+            reference layer tells that ran in the same rounds. None of other profiles.
     """
 
     measured_ms: float
@@ -38,9 +48,10 @@ class Receipt:
     ratio_high: float | None = None
     repeats: int = 0
     settings: str = ""
-    waited: float = 0.0  # share of the time that other processes had the core; it is taken out of the times
-    methods: Mapping[str, int] = field(default_factory=dict)  # method → layers of the plan that ran by it
-    notes: tuple[str, ...] = ()  # what runs otherwise than the plan assumed
+    waited: float = 0.0
+    methods: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    pace: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Keys that do not collide with those of a Prediction."""
@@ -57,6 +68,7 @@ class Receipt:
             "measured_waited": self.waited,
             "measured_methods": dict(self.methods),
             "measured_notes": list(self.notes),
+            **({"pace": self.pace} if self.pace is not None else {}),
         }
 
 
@@ -96,6 +108,7 @@ def verify_latency(
     if plan is not None:
         plan_options(with_batch(network, made.one_batch if made else None), plan)
     plans = {"dense": None} if plan is None else {"dense": None, "plan": plan}
+    pace = profile.pace if profile is not None else None
     taken = time_in_turn(
         network,
         plans,
@@ -105,6 +118,7 @@ def verify_latency(
         training=training,
         optimizer=training and profile is not None and bool(profile.tables),  # a device profile knows the whole step
         seconds=seconds,
+        beside={} if pace is None else {_REFERENCE: reference_call(training=training)},
     )
     dense = taken.samples["dense"]
     planned = taken.samples.get("plan", dense)
@@ -123,4 +137,5 @@ def verify_latency(
         waited=taken.waited,
         methods=count_methods(applied.methods) if applied else {},
         notes=applied.notes if applied else (),
+        pace=None if pace is None else pace.slower(taken.samples[_REFERENCE].median_ms),
     )

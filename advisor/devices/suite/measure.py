@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
 from advisor.devices.inplace.stopwatch import empty_step_ns
@@ -18,12 +17,13 @@ from advisor.devices.measuring.clocks import CpuClock
 from advisor.devices.measuring.journal import Header, Journal
 from advisor.devices.measuring.measure import check_out
 from advisor.devices.measuring.progress import Hook, Progress, interruptible
-from advisor.devices.measuring.subject import forward_call, layer_call, training_call
+from advisor.devices.measuring.subject import forward_call, training_call
 from advisor.devices.profile import Profile
 from advisor.devices.settings import Settings, cpu_threads, this_machine
 from advisor.devices.suite.designs import order, piece
 from advisor.devices.suite.piece_times import time_in_place
 from advisor.devices.suite.records import key_of, record_of, tables_of
+from advisor.devices.suite.reference import reference_call
 from advisor.devices.suite.table import error_of
 from advisor.devices.suite.thin import thinned
 from advisor.errors import KernelError, ProfileError
@@ -215,10 +215,3 @@ def _prepared(drawn: Piece, variant: str, training: bool) -> nn.Module | None:
     if variant == "sparse":
         return thinned(drawn.module, drawn.input, drawn.number, for_inference=not training)
     return drawn.module if training else fuse(drawn.module, (drawn.input,))
-
-
-def reference_call(*, training: bool = False) -> Callable[[], object]:
-    """The layer that drift is measured on: about a millisecond on one core."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return layer_call(nn.Conv2d(64, 64, 3, padding=1), torch.randn(1, 64, 28, 28), training=training)

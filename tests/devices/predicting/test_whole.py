@@ -6,6 +6,7 @@ import pytest
 
 from advisor.cli import run
 from advisor.devices.predicting.compose import predict_latency
+from advisor.devices.predicting.verify import verify_latency
 from advisor.devices.predicting.whole import predict_run, predicted_whole, recording_of
 from advisor.devices.profile import Profile
 from advisor.errors import ProfileError
@@ -150,3 +151,34 @@ def test_a_plan_from_a_device_profile(capsys: pytest.CaptureFixture[str], files:
     dense = answer(capsys, "latency", "zoo:digits_cnn", "--profile", "device.json")
     planned = answer(capsys, "latency", "zoo:digits_cnn", "--profile", "device.json", "--plan", "made.json")
     assert planned["latency_ms"] <= 0.66 * dense["latency_ms"]  # the run as applied, beside the table's sum
+
+
+def test_verifying_tells_the_machine_s_pace(capsys: pytest.CaptureFixture[str], files: Path, profile: Profile) -> None:
+    """The reference layer of the suite, timed in the same rounds, against the profile's."""
+    arguments = ("latency", "zoo:digits_cnn", "--profile", "device.json", "--verify", "--seconds", "0.2")
+    document = answer(capsys, *arguments)
+    assert document["pace"] > 0
+    assert document["latency_at_pace_ms"] == pytest.approx(document["pace"] * document["latency_ms"])
+    assert document["measured_ms"] > 0
+    assert "pace" not in answer(capsys, *arguments[:4])
+    assert run(list(arguments)) == 0
+    printed = capsys.readouterr().out
+    assert "predicted, at this pace" in printed
+    assert "in the quiet part of the profile's session" in printed
+
+
+def test_the_pace_is_the_reference_layer_s(digits: Network, profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as slow as in the profile's session, networks take 2 to the power of the slope as long."""
+    from advisor.devices.measuring import in_turn
+    from advisor.devices.measuring.timing import Sample, summarize
+
+    def timed(calls: dict[str, Any], **options: Any) -> dict[str, Sample]:
+        assert set(calls) == {"dense", "reference"}
+        assert options["primed"] == ("reference",)
+        pace = profile.pace
+        assert pace is not None
+        return {"dense": summarize([5.0] * 6), "reference": summarize([2 * pace.reference_ms] * 6)}
+
+    monkeypatch.setattr(in_turn, "time_interleaved", timed)
+    assert profile.pace is not None
+    assert verify_latency(digits, profile).pace == pytest.approx(2**profile.pace.slope)

@@ -104,7 +104,8 @@ def _tables(profile: Profile, threads: int | None, cores: int, present: str) -> 
 
 def suite_runner() -> Runner:
     """Runs pieces as the suite does."""
-    from advisor.devices.suite.measure import reference_call, run_piece
+    from advisor.devices.suite.measure import run_piece
+    from advisor.devices.suite.reference import reference_call
 
     references = reference_call(), reference_call(training=True)
 
