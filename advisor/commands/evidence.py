@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SENSITIVITIES = "erk|er|uniform|magnitude|lamp|synflow|synflow100|snip|grasp|fisher|taylor1|taylor2|probe"
+SENSITIVITIES = "erk|er|uniform|magnitude|lamp|synflow|synflow100|snip|grasp|fisher|taylor1|taylor2|probe|trained"
 SELECTIONS = "random|magnitude|taylor|fisher"
 _UNTRAINED = ("torchvision", "timm", "zoo")  # built without downloads, so with random weights
 _FRESH = "losses are those of freshly drawn weights (seed 0), as suits a network that is yet to be trained"
+
+
+responses_option = click.option(
+    "--responses", metavar="FILE", help="What training runs of this network's plans reached, for trained: by validate."
+)
 
 
 def data_options(function: F) -> F:

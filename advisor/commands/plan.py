@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advisor.commands.asked import asked_options
-from advisor.commands.evidence import SELECTIONS, SENSITIVITIES, calibration_of, data_options, open_for_planning
+from advisor.commands.evidence import (
+    SELECTIONS,
+    SENSITIVITIES,
+    calibration_of,
+    data_options,
+    open_for_planning,
+    responses_option,
+)
 from advisor.commands.options import (
     ends_option,
     input_option,
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
 @click.option("--selection", default="random", show_default=True, metavar=SELECTIONS, help="Which connections.")
 @click.option("--weights", metavar="FILE", help="Trained weights, for what looks at them.")
 @data_options
+@responses_option
 @click.option("--exchange", metavar="REPORT", help="A validation's report.json: its exchange rates between patterns.")
 @click.option("--rounding", default="ceil", show_default=True, metavar="ceil|multiple8", help="How width rounds.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
@@ -61,6 +69,9 @@ if TYPE_CHECKING:
     metavar="S",
     help="Of each timing, with --refine.",
 )
+@click.option(
+    "--explain", is_flag=True, help="Say for every layer why it got its option, and what others would change."
+)
 @click.option("--out", metavar="FILE", help="Where to write the plan.")
 @ends_option
 @input_option
@@ -78,6 +89,7 @@ def plan(
     data: str | None,
     examples: int,
     data_dir: str | None,
+    responses: str | None,
     exchange: str | None,
     rounding: str,
     seed: int,
@@ -85,6 +97,7 @@ def plan(
     time_limit: float,
     refine: int | None,
     seconds: float,
+    explain: bool,
     out: str | None,
     include_ends: bool,
     input_text: str | None,
@@ -118,7 +131,7 @@ def plan(
         made = advisor.plan(
             alone, budgets=budgets, patterns=split_names(patterns), gap=gap, time_limit=time_limit, **asked
         )
-        return shown(made, out)
+        return shown(made, out, explain=explain)
     if model is None:
         raise PlanError("no MODEL; expected a network, for example torchvision:resnet50, or a table (--table FILE)")
     if losses is not None:
@@ -139,6 +152,7 @@ def plan(
         "gap": gap,
         "time_limit": time_limit,
         "data": calibration_of(data, network, examples=examples, seed=seed, folder=data_dir),
+        "responses": responses,
     }
     if refine is None:
         made = advisor.plan(network, **asked)
@@ -146,11 +160,16 @@ def plan(
         made = advisor.refine(
             network, rounds=refine, seconds=seconds, report=lambda line: click.echo(line, err=True), **asked
         )
-    return shown(replace(made, notes=(*made.notes, *notes)), out)
+    return shown(replace(made, notes=(*made.notes, *notes)), out, explain=explain)
 
 
-def shown(made: Plan, out: str | None) -> tuple[dict[str, Any], str]:
-    """The plan as a document and as text, written to `out` where that is given."""
+def shown(made: Plan, out: str | None, *, explain: bool = False) -> tuple[dict[str, Any], str]:
+    """The plan as a document and as text, with its explanation if asked, and written to `out` where that is given."""
     if out:
         made.save(out)
-    return made.to_json(), plan_text(made) + (f"\nwrote {out}" if out else "")
+    document, text = made.to_json(), plan_text(made)
+    if explain:
+        found = made.explain()
+        document["explanation"] = found.to_json()
+        text += f"\n\n{found.text}"
+    return document, text + (f"\nwrote {out}" if out else "")

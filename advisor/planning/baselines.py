@@ -127,7 +127,10 @@ def _largest(question: Question, kind: str) -> tuple[Trial, tuple[str, ...], tup
 
 def _judge(plan: Plan, given: Given) -> tuple[str, tuple[str, ...]]:
     """The sensitivity that estimates a baseline's loss, and what to say where it is not the plan's."""
-    if not sensitivity_named(plan.sensitivity).reads_data or given.calibration is not None:
+    asked = sensitivity_named(plan.sensitivity)
+    if asked.reads_runs and given.responses is None:
+        return "uniform", (f"its loss is estimated by uniform: {plan.sensitivity} needs the runs that the plan had",)
+    if not asked.reads_data or given.calibration is not None:
         return plan.sensitivity, ()
     return "uniform", (f"its loss is estimated by uniform: {plan.sensitivity} needs the data that the plan had",)
 

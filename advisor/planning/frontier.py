@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import BudgetError, unknown
@@ -14,6 +15,7 @@ from advisor.planning.problem import Problem, pose
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
+    from advisor.planning.sensitivity.trained_data import Responses
     from advisor.plans.plan import Plan
 
 __all__ = ["Frontier", "FrontierPoint", "frontier", "trace_front"]
@@ -130,6 +132,7 @@ def frontier(
     time_limit: float = 20.0,
     max_patterns: int | None = None,
     data: Any = None,
+    responses: str | Path | Responses | None = None,
 ) -> Frontier:
     """Trades one or two costs against loss: plans at limits spread evenly from the dense cost to the least reachable.
 
@@ -138,7 +141,7 @@ def frontier(
         profile: needed where a cost is a time.
         cost: which one to trade, or two: then about as many limits on the first as on the second.
         points: at least 2; fewer come back where several limits have the same best plan.
-        patterns, sensitivity, selection, include_ends, exchange, rounding, seed, max_patterns, data: as in
+        patterns, sensitivity, selection, include_ends, exchange, rounding, seed, max_patterns, data, responses: as in
             `advisor.plan`.
         gap, time_limit: of each point.
 
@@ -164,6 +167,7 @@ def frontier(
         time_limit=time_limit,
         max_patterns=max_patterns,
         data=data,
+        responses=responses,
     )
     table = problem.built.table
     found = trace_front(table, keys, points, gap=gap, time_limit=time_limit, max_patterns=max_patterns)

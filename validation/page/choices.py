@@ -111,8 +111,12 @@ def selectable_patterns() -> tuple[str, ...]:
 def selectable_sensitivities(model: str, offer: Offer) -> tuple[str, ...]:
     """How losses can be estimated. Weights count only for a network of the user's own: the others' are random here."""
     own = model in offer.models
-    # The page has no data to give.
-    return tuple(n for n, kind in SENSITIVITIES.items() if kind.needs == "nothing" or (own and not kind.reads_data))
+    # The page has neither data nor runs to give.
+    return tuple(
+        name
+        for name, kind in SENSITIVITIES.items()
+        if not kind.reads_runs and (kind.needs == "nothing" or (own and not kind.reads_data))
+    )
 
 
 def input_problem(text: str) -> str:

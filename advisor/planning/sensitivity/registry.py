@@ -41,6 +41,7 @@ class Sensitivity:
         needs: "nothing" but shapes, real "weights", labelled "data" beside them, or "gradients" of a loss on that data.
         trained: whether the weights must have been trained to mean anything; others are meant for fresh ones, too.
         chooses: whether its losses are those of the best legal connections, so that a random draw loses more.
+        reads_runs: whether it learns from runs of the network's plans (`Given.responses`).
     """
 
     name: str
@@ -48,6 +49,7 @@ class Sensitivity:
     estimate: Estimate
     trained: bool = False
     chooses: bool = False
+    reads_runs: bool = False
 
     @property
     def reads_weights(self) -> bool:
@@ -70,7 +72,9 @@ class Estimated:
 SENSITIVITIES: dict[str, Sensitivity] = {}
 
 
-def register(name: str, *, needs: Need, trained: bool = False, chooses: bool = False) -> Callable[[Estimate], Estimate]:
+def register(
+    name: str, *, needs: Need, trained: bool = False, chooses: bool = False, reads_runs: bool = False
+) -> Callable[[Estimate], Estimate]:
     """Files an estimate under its name."""
     if needs not in NEEDS:
         raise AdvisorError(unknown("need", needs, NEEDS))
@@ -78,7 +82,9 @@ def register(name: str, *, needs: Need, trained: bool = False, chooses: bool = F
     def file(estimate: Estimate) -> Estimate:
         if name in SENSITIVITIES:
             raise AdvisorError(f"sensitivity {name!r} is registered twice")
-        SENSITIVITIES[name] = Sensitivity(name=name, needs=needs, estimate=estimate, trained=trained, chooses=chooses)
+        SENSITIVITIES[name] = Sensitivity(
+            name=name, needs=needs, estimate=estimate, trained=trained, chooses=chooses, reads_runs=reads_runs
+        )
         return estimate
 
     return file

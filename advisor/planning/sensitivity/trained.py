@@ -211,7 +211,7 @@ def learnt_from(network: Network, given: Given) -> Learnt:
     return found
 
 
-@register("trained", needs="nothing")
+@register("trained", needs="nothing", reads_runs=True)
 def trained(network: Network, options: Options, given: Given) -> Losses:
     """The rise of the loss after short training, by curves fitted to runs of other plans of the same network."""
     return learnt_from(network, given).losses(network, options)
