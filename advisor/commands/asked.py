@@ -1,4 +1,4 @@
-"""Options that ask something of single layers, as `advisor.plan` takes them."""
+"""Options that ask something of single layers or of their patterns, as `advisor.plan` takes them."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ _OPTIONS = (
     click.option(
         "--max-density", multiple=True, metavar="[LAYER=]D", help="Most density, of all layers or of those named."
     ),
+    click.option(
+        "--max-patterns",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="At most so many different patterns in the plan, dense not counted.",
+    ),
 )
 
 
@@ -50,6 +56,7 @@ def asked_options(function: F) -> F:
         forbidden: Sequence[str],
         min_density: Sequence[str],
         max_density: Sequence[str],
+        max_patterns: int | None,
         **kwargs: Any,
     ) -> Any:
         asked = {
@@ -58,6 +65,7 @@ def asked_options(function: F) -> F:
             "forbidden": _patterns(forbidden, "--forbid"),
             "min_density": _densities(min_density, "--min-density"),
             "max_density": _densities(max_density, "--max-density"),
+            "max_patterns": max_patterns,
         }
         return function(*args, asked={name: value for name, value in asked.items() if value}, **kwargs)
 

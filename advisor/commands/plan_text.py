@@ -45,5 +45,10 @@ def plan_text(plan: Plan) -> str:
         f"objective {plan.objective:.6g}, bound {plan.bound:.6g}, gap {100 * plan.gap:.3f} %, "
         f"{plan.status} in {plan.solve_seconds:.2f} s",
     ]
+    parts += [f"budget {item.cost} binds: {item.text}" for item in plan.binding]
+    if plan.rounds:
+        from advisor.refining.told import round_text
+
+        parts += [round_text(item) + (", kept" if item.kept else "") for item in plan.rounds]
     parts += [f"note: {note}" for note in plan.notes]
     return "\n".join(part for part in parts if part is not None)

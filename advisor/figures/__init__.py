@@ -8,6 +8,7 @@ from advisor.figures.allocation_heat import AllocationInfo, allocation_heat_info
 from advisor.figures.costs_vs_budgets import CostBar, CostsInfo, costs_vs_budgets_info, costs_vs_budgets_plot
 from advisor.figures.densities import DensitiesInfo, DensityBar, densities_info, densities_plot
 from advisor.figures.frontier import FrontInfo, FrontPoint, frontier_info, frontier_plot
+from advisor.figures.frontier_map import FrontMapInfo, MapPoint, frontier_map_info, frontier_map_plot
 from advisor.figures.layer_graph import GraphEdge, GraphNode, LayerGraphInfo, layer_graph_info, layer_graph_plot
 from advisor.figures.predicted_vs_measured import (
     PredictedInfo,
@@ -25,10 +26,12 @@ __all__ = [
     "DensitiesInfo",
     "DensityBar",
     "FrontInfo",
+    "FrontMapInfo",
     "FrontPoint",
     "GraphEdge",
     "GraphNode",
     "LayerGraphInfo",
+    "MapPoint",
     "PredictedInfo",
     "PredictedPair",
     "accuracy_vs_cost_info",
@@ -40,6 +43,8 @@ __all__ = [
     "densities_info",
     "densities_plot",
     "frontier_info",
+    "frontier_map_info",
+    "frontier_map_plot",
     "frontier_plot",
     "layer_graph_info",
     "layer_graph_plot",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from advisor.planning.frontier import Frontier
     from advisor.plans.plan import Plan
 
+KNEE = "#e69f00"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontPoint:
@@ -70,7 +72,7 @@ def frontier_plot(info: FrontInfo) -> go.Figure:
             mode="markers",
             x=[point.cost for point in knees],
             y=[point.loss for point in knees],
-            marker={"symbol": "diamond", "size": 13, "color": "#e69f00"},
+            marker={"symbol": "diamond", "size": 13, "color": KNEE},
             customdata=[_words(info, point.cost, point.gap) for point in knees],
             hovertemplate="knee: %{customdata}<br>estimated loss %{y:.4g}<extra></extra>",
         )
