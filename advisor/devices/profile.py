@@ -23,6 +23,7 @@ from advisor.errors import ProfileError, unknown
 
 if TYPE_CHECKING:
     from advisor.devices.measuring.drift import Pace
+    from advisor.devices.model.device import DeviceModel
     from advisor.devices.predicting.estimator import Estimator
     from advisor.devices.predicting.predict import Predictor
     from advisor.devices.steps.step import Step
@@ -130,6 +131,7 @@ class Profile:
     steps: Mapping[str, StepTime] = field(default_factory=dict)  # by Step.key: operators that are no layers, in place
     tables: tuple[Table, ...] = ()  # of a device profile: what the suite measured, one for each setting
     model: Mapping[str, Any] | None = None  # of a calibrated or analytic one: the coefficients
+    fitted: dict[int, DeviceModel] = field(default_factory=dict, repr=False, compare=False)  # id of a table → its model
 
     def latency(self, execution: Execution) -> Measurement:
         """The time of `execution`: measured, or predicted with an interval; `origin` says which.
@@ -169,14 +171,20 @@ class Profile:
     def estimator(self) -> Estimator | None:
         """Predicts any operator and any run under `settings`; None for a profile of one network's measurements."""
         if self.tables and self.settings is not None:
-            from advisor.devices.model.device import DeviceModel
-
-            return DeviceModel(self._table(self.settings.threads, self.settings.training))
+            return self._model_of(self._table(self.settings.threads, self.settings.training))
         if self.model is not None:
             from advisor.devices.gpu.model import GpuModel
 
             return GpuModel.from_document(self.model)
         return None
+
+    def _model_of(self, table: Table) -> DeviceModel:
+        """Fitted once for this profile and for what `at` makes of it."""
+        from advisor.devices.model.device import DeviceModel
+
+        if id(table) not in self.fitted:  # the model holds the table, so its id stays its own
+            self.fitted[id(table)] = DeviceModel(table)
+        return self.fitted[id(table)]
 
     def at(self, *, batch: int | None = None, threads: int | None = None, training: bool | None = None) -> Profile:
         """A device profile under other settings; what is None stays. Any other profile: itself.

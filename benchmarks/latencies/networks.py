@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 _TORCHVISION = (
     "resnet18 resnet50 resnext50_32x4d wide_resnet50_2 vgg11 vgg16 alexnet squeezenet1_1 densenet121 inception_v3 "
     "googlenet mobilenet_v2 mobilenet_v3_large mobilenet_v3_small mnasnet1_0 shufflenet_v2_x1_0 efficientnet_b0 "
@@ -15,3 +17,10 @@ HELD_OUT = (
     *(f"torchvision:{name}" for name in _TORCHVISION.split()),
     *(f"timm:{name}" for name in _TIMM.split() if name != "convmixer_768_32"),
 )
+
+
+def asked(networks: str, batches: str) -> Iterator[tuple[str, int]]:
+    """Names and batch sizes, both separated by commas: all networks at the first batch size, then at the next."""
+    for batch in map(int, filter(None, batches.split(","))):
+        for name in filter(None, networks.split(",")):
+            yield name, batch

@@ -16,12 +16,14 @@ from advisor.devices.measuring.timing import clock_for, time_interleaved
 from advisor.devices.predicting.compose import predict_latency
 from advisor.devices.settings import cpu_threads
 from advisor.devices.suite.reference import reference_call
+from advisor.errors import ProfileError
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
 
 LEAF_ROUNDS = 5
+FEWEST_ROUNDS = 3  # of a network that takes seconds
 
 
 def row_of(name: str, batch: int, profile: Profile, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -47,13 +49,15 @@ def row_of(name: str, batch: int, profile: Profile, arguments: argparse.Namespac
         optimizer=arguments.training,
         seconds=arguments.seconds,
         beside={"reference": reference_call(training=arguments.training)},
+        fewest=FEWEST_ROUNDS,
     )
-    pace = next(
-        t.pace for t in profile.tables if (t.threads, t.training) == (arguments.threads, arguments.training)
-    ).slower(taken.samples["reference"].median_ms)
+    if at.pace is None:
+        raise ProfileError(f"profile {profile.name!r} is no device profile; make one with: advisor profile --suite")
+    pace = at.pace.slower(taken.samples["reference"].median_ms)
     alone = None
     if not arguments.no_isolated and not arguments.training:
-        alone = isolated_ms(network, arguments.threads)
+        rounds = int(1e3 * arguments.seconds / taken.samples["dense"].median_ms)
+        alone = isolated_ms(network, arguments.threads, rounds=min(max(rounds, 1), LEAF_ROUNDS))
     rows = []
     for kind in plans:
         said, found = predicted[kind], taken.samples[kind]
@@ -61,6 +65,8 @@ def row_of(name: str, batch: int, profile: Profile, arguments: argparse.Namespac
             {
                 "network": name,
                 "batch": batch,
+                "threads": arguments.threads,
+                "training": arguments.training,
                 "kind": kind,
                 "measured_ms": found.median_ms,
                 "measured_low_ms": found.low_ms,
@@ -78,7 +84,7 @@ def row_of(name: str, batch: int, profile: Profile, arguments: argparse.Namespac
     return rows
 
 
-def isolated_ms(network: Network, threads: int) -> float:
+def isolated_ms(network: Network, threads: int, *, rounds: int = LEAF_ROUNDS) -> float:
     """Σ over the network's leaf modules, each timed alone on its own recorded input, again and again."""
     module, inputs = real_module(network, "cpu"), real_inputs(network, "cpu")
     ready = inference_ready(network, module)
@@ -105,9 +111,7 @@ def isolated_ms(network: Network, threads: int) -> float:
                 continue
             call = forward_call(leaf, given)
             try:
-                found = time_interleaved(
-                    {"leaf": call}, clock=clock, warmup=1, min_repeats=LEAF_ROUNDS, max_seconds=0.0
-                )
+                found = time_interleaved({"leaf": call}, clock=clock, warmup=1, min_repeats=rounds, max_seconds=0.0)
             except (RuntimeError, TypeError):
                 continue  # takes more than its inputs by position
             total += found["leaf"].median_ms

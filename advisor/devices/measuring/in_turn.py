@@ -54,6 +54,7 @@ def time_in_turn(
     optimizer: bool = False,
     seconds: float = 10.0,
     beside: Mapping[str, Callable[[], object]] | None = None,
+    fewest: int = 6,
 ) -> InTurn:
     """Times a network under every plan (label → plan; dense for None), so that whatever drifts meets all alike.
 
@@ -67,7 +68,8 @@ def time_in_turn(
         device: "cpu" or "cuda[:i]".
         optimizer: training with a step of the optimiser (see `subject.training_call`).
         beside: other work to time in the same rounds, each run once more off the clock before (a reference layer).
-        seconds: about how long to go on; fewer where all medians are known to ± 1 % before, never below six rounds.
+        seconds: about how long to go on; fewer where all medians are known to ± 1 % before.
+        fewest: rounds to run whatever `seconds` says.
 
     Raises:
         ProfileError: the profile was made with another device or number of threads, or the network does not run.
@@ -85,7 +87,7 @@ def time_in_turn(
             {**calls, **(beside or {})},
             clock=clock,
             max_seconds=seconds,
-            min_repeats=6,
+            min_repeats=fewest,
             spread=0.01,
             primed=tuple(beside or ()),
         )
