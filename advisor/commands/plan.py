@@ -69,9 +69,7 @@ if TYPE_CHECKING:
     metavar="S",
     help="Of each timing, with --refine.",
 )
-@click.option(
-    "--explain", is_flag=True, help="Say for every layer why it got its option, and what others would change."
-)
+@click.option("--explain", is_flag=True, help="Say for every layer why it got its option.")
 @click.option("--out", metavar="FILE", help="Where to write the plan.")
 @ends_option
 @input_option

@@ -88,6 +88,10 @@ class Asked:
             found += rules if kind == "forbid" else (named or rules)[-1:]
         return found
 
+    def text_of(self, layer: str) -> str:
+        """ "pin dense and min_density 0.5"; "" where nothing was asked of this layer."""
+        return " and ".join(rule.text for rule in self.of(layer))
+
     def check_names(self, layers: Sequence[str]) -> None:
         """Raises PlanError for a rule that names no layer."""
         for rule in self.rules:

@@ -42,6 +42,7 @@ def plan(
     min_density: float | Mapping[str, float] | None = None,
     max_density: float | Mapping[str, float] | None = None,
     max_patterns: int | None = None,
+    continuous: bool = False,
     data: Any = None,
     responses: str | Path | Responses | None = None,
 ) -> Plan:
@@ -70,6 +71,8 @@ def plan(
         forbidden: layer or glob → patterns that it may not take; "dense" can be one.
         min_density, max_density: of every layer that has a choice, or layer or glob → density.
         max_patterns: at most so many different patterns beside dense in one plan; any number where None.
+        continuous: leaves the grid of densities: relaxes those of the exact plan, and rounds them to what the patterns
+            can keep, within all budgets. The plan records what that gained.
         data: labelled examples for what needs them: a DataLoader or other batches of (inputs, targets), a Dataset, a
             pair of tensors, or what `advisor.calibration.batches.calibration` makes of them with a loss of your own.
             256 examples are read. The network itself never runs: a copy does.
@@ -102,6 +105,7 @@ def plan(
             gap=gap,
             time_limit=time_limit,
             max_patterns=max_patterns,
+            continuous=continuous,
         )
     return decide(
         pose(
@@ -121,7 +125,8 @@ def plan(
             max_patterns=max_patterns,
             data=data,
             responses=responses,
-        )
+        ),
+        continuous=continuous,
     )
 
 

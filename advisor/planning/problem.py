@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from advisor.errors import BudgetError, PlanError
 from advisor.network import check_network
 from advisor.planning.asked import Asked
 from advisor.planning.assemble import Quality, Style, assemble
+from advisor.planning.basis import basis_of
 from advisor.planning.budgets import Budget, parse_budgets
 from advisor.planning.build import Built, build_table
 from advisor.planning.offered import with_pinned
@@ -22,6 +24,7 @@ from advisor.planning.selections import check_selection
 from advisor.planning.sensitivity import Given, sensitivity_named
 from advisor.planning.sensitivity.trained import learnt_from
 from advisor.planning.solve import Solution, check_max_patterns, solve
+from advisor.planning.table import Choice
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -40,6 +43,7 @@ class Problem:
         notes: what the plan has to say of the question itself.
         constraints: what is asked of single layers; the table has all their options.
         max_patterns: at most so many different patterns beside dense; any number where None.
+        exchange: the rates that the losses in the table were scaled by.
     """
 
     network: Network
@@ -53,6 +57,7 @@ class Problem:
     notes: tuple[str, ...] = ()
     constraints: Asked = field(default_factory=Asked)
     max_patterns: int | None = None
+    exchange: Mapping[str, float] | None = None
 
     @property
     def limits(self) -> dict[str, float]:
@@ -60,8 +65,8 @@ class Problem:
         dense = self.built.table.totals(self.built.table.dense)
         return {key: budget.limit(dense[key]) for key, budget in self.budgets.items()}
 
-    def solution(self, limits: Mapping[str, float] | None = None) -> Solution:
-        """The best choice within `limits`; within the budgets where None.
+    def solution(self, limits: Mapping[str, float] | None = None, *, known: Choice | None = None) -> Solution:
+        """The best choice within `limits`; within the budgets where None. `known` is a choice to start from.
 
         Raises:
             BudgetError: as `solve`.
@@ -76,6 +81,7 @@ class Problem:
                 time_limit=self.time_limit,
                 hint=self.hint,
                 max_patterns=self.max_patterns,
+                known=known,
             )
         return solve(
             self.built.table,
@@ -84,11 +90,13 @@ class Problem:
             time_limit=self.time_limit,
             hint=self.hint,
             max_patterns=self.max_patterns,
+            known=known,
         )
 
     def written(self, found: Solution, limits: Mapping[str, float] | None = None) -> Plan:
         """The plan of one solution: connections drawn, every cost beside its dense value and its limit."""
-        return assemble(
+        within = self.limits if limits is None else limits
+        plan = assemble(
             self.network,
             self.built,
             found.choice,
@@ -101,14 +109,19 @@ class Problem:
                 prices=found.prices,
             ),
             self.style,
-            limits=self.limits if limits is None else limits,
+            limits=within,
             profile=self.profile,
             notes=self.notes,
         )
+        return replace(plan, basis=partial(basis_of, self, found, within))
 
 
-def decide(problem: Problem) -> Plan:
-    """The plan that answers the problem."""
+def decide(problem: Problem, *, continuous: bool = False) -> Plan:
+    """The plan that answers the problem; `continuous`: with densities between those of the grid."""
+    if continuous:
+        from advisor.planning.continuous.plans import off_grid
+
+        return off_grid(problem)
     return problem.written(problem.solution())
 
 
@@ -171,6 +184,7 @@ def pose(
         ),
         constraints=asked,
         max_patterns=max_patterns,
+        exchange=exchange,
     )
 
 

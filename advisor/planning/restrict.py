@@ -42,6 +42,11 @@ class Restricted:
         """A choice of `table` as one of `whole`."""
         return np.array([int(ks[k]) for ks, k in zip(self.kept, choice, strict=True)], dtype=np.int64)
 
+    def in_table(self, choice: Choice) -> Choice | None:
+        """A choice of `whole` as one of `table`; None where an option of it is not left."""
+        places = [np.flatnonzero(ks == k) for ks, k in zip(self.kept, choice, strict=True)]
+        return np.array([int(place[0]) for place in places]) if all(place.size for place in places) else None
+
 
 def restrict(table: CostTable, constraints: Asked) -> Restricted:
     """Drops what the constraints exclude, and what then no other layer of a width group goes along with.
@@ -174,14 +179,23 @@ def solve_restricted(
     time_limit: float,
     hint: str = "",
     max_patterns: int | None = None,
+    known: Choice | None = None,
 ) -> Solution:
-    """As `solve`, over the options that are left; the choice is one of the whole table.
+    """As `solve`, over the options that are left; the choice is one of the whole table, as is a `known` one.
 
     Raises:
         BudgetError: as `solve`; where the budgets can be met without the constraints, which of these is in the way.
     """
     try:
-        solution = solve(found.table, limits, gap=gap, time_limit=time_limit, hint=hint, max_patterns=max_patterns)
+        solution = solve(
+            found.table,
+            limits,
+            gap=gap,
+            time_limit=time_limit,
+            hint=hint,
+            max_patterns=max_patterns,
+            known=None if known is None else found.in_table(known),
+        )
     except BudgetError as error:
         solve(found.whole, limits, gap=1.0, time_limit=_SECONDS, hint=hint, max_patterns=max_patterns)
         raise explain_restricted(found, limits, str(error)) from None

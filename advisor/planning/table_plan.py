@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from advisor.errors import PlanError
 from advisor.planning.asked import Asked, Rule
 from advisor.planning.budgets import COSTS, Budget, parse_budgets
-from advisor.planning.restrict import restrict, solve_restricted
+from advisor.planning.explanation import Basis
+from advisor.planning.restrict import Restricted, restrict, solve_restricted
 from advisor.planning.shadow import binding
 from advisor.planning.solve import Solution, solve
 from advisor.planning.table import Choice, CostTable
@@ -17,14 +20,15 @@ from advisor.plans.plan import CostLine, Plan, PlanLayer
 _NAME = "cost table"
 
 
-def check_alone(given: Mapping[str, object], defaults: Mapping[str, object]) -> None:
+def check_alone(given: Mapping[str, object], defaults: Mapping[str, object] | None) -> None:
     """Refuses arguments of `advisor.plan` that a table has no use for.
 
     Raises:
         PlanError: one of `given` is not its default.
     """
     for name, value in given.items():
-        if value is not defaults[name] and value != defaults[name]:
+        default = (defaults or {})[name]
+        if value is not default and value != default:
             raise PlanError(
                 f"{name}={str(value)[:60]!r} says nothing about a cost table, which has its costs and losses; leave it "
                 "out, or plan a network"
@@ -40,6 +44,7 @@ def plan_table(
     gap: float = 1e-3,
     time_limit: float = 60.0,
     max_patterns: int | None = None,
+    continuous: bool = False,
 ) -> Plan:
     """One option per layer of a table: least loss within all budgets, to a proven gap.
 
@@ -48,7 +53,8 @@ def plan_table(
         budgets: limits on the table's own costs, whatever they are called.
         patterns: leaves only these, and dense.
         asked: of single layers.
-        gap, time_limit, max_patterns: as in `advisor.plan`.
+        gap, time_limit, max_patterns, continuous: as in `advisor.plan`. Between the table's densities costs and losses
+            are interpolated.
 
     Raises:
         BudgetError, PlanError: as `advisor.plan`.
@@ -59,11 +65,32 @@ def plan_table(
         rules = (*rules, Rule(layers="*", kind="allow", patterns=tuple(patterns)))
     dense = table.totals(table.dense)
     limits = {key: budget.limit(dense[key]) for key, budget in wanted.items()}
+    if continuous:
+        from advisor.planning.continuous.plans import table_off_grid
+
+        return table_off_grid(
+            table, Asked(rules=rules), limits, gap=gap, time_limit=time_limit, max_patterns=max_patterns
+        )
     if not rules:
-        return written(table, solve(table, limits, gap=gap, time_limit=time_limit, max_patterns=max_patterns), limits)
+        free = solve(table, limits, gap=gap, time_limit=time_limit, max_patterns=max_patterns)
+        return replace(written(table, free, limits), basis=partial(_basis, table, free, limits))
     left = restrict(table, Asked(rules=rules))
     found = solve_restricted(left, limits, gap=gap, time_limit=time_limit, max_patterns=max_patterns)
-    return written(table, found, limits, notes=left.notes)
+    plan = written(table, found, limits, notes=left.notes)
+    return replace(plan, basis=partial(_basis, table, found, limits, left))
+
+
+def _basis(table: CostTable, found: Solution, limits: Mapping[str, float], left: Restricted | None = None) -> Basis:
+    """For the plan's explanation."""
+    rules = zip(left.whole.layers, left.rules, strict=True) if left is not None else ()
+    return Basis(
+        table=table,
+        choice=found.choice,
+        limits=limits,
+        prices=found.prices,
+        allowed=left.kept if left is not None else (),
+        asked={name: " and ".join(rule.text for rule in asked) for name, asked in rules if asked},
+    )
 
 
 def written(table: CostTable, found: Solution, limits: Mapping[str, float], *, notes: Sequence[str] = ()) -> Plan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from advisor.planning.explanation import Basis, Explanation
     from advisor.runtime.methods import Method
 
 Selection = Literal["random", "magnitude", "taylor", "fisher"]
@@ -187,6 +188,7 @@ class Plan:
             masked layer whose `selection` is not "random"; of the layer that width leaves, where it narrows. Saved
             beside the plan as safetensors.
         network: the analysis that the plan was made from; not saved.
+        basis: gives the table and the choice behind it, which `explain` reads; not saved.
         rounds: what `advisor.refine` measured on the way here; the costs that it names are measured ones.
         of_table: made from a cost table: no network stands behind it, so it has no masks and cannot be applied. Its
             layers have kind "table" and no weight; patterns are called what the table calls them.
@@ -213,6 +215,7 @@ class Plan:
     rounds: tuple[Round, ...] = ()
     chosen: Mapping[str, np.ndarray] | None = field(default=None, repr=False, compare=False)
     network: Network | None = field(default=None, repr=False, compare=False)
+    basis: Callable[[], Basis] | None = field(default=None, repr=False, compare=False)
     of_table: bool = False
     continuous: Relaxation | None = None
 
@@ -221,6 +224,21 @@ class Plan:
             if layer.name == name:
                 return layer
         raise KeyError(name)
+
+    def explain(self) -> Explanation:
+        """Why each layer got its option: what it saves, and what the next steps down and up would change.
+
+        Raises:
+            PlanError: the plan was loaded from a file, which does not hold the table that it was chosen from.
+        """
+        from advisor.planning.explain import explain
+
+        if self.basis is None:
+            raise PlanError(
+                f"plan for {self.model!r}: it does not hold the table that it was chosen from; make it anew "
+                "(advisor plan --explain)"
+            )
+        return explain(self.basis())
 
     def apply(
         self, model: torch.nn.Module, *, for_inference: bool = False, example_inputs: Any = None

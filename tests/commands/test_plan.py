@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,44 @@ def test_what_the_solver_prints_from_c_stays_out_of_the_document(
     captured = capfd.readouterr()
     assert json.loads(captured.out)["model"] == MODEL
     assert "says hello" in captured.err
+
+
+def test_explain_says_why_in_text_and_in_the_document(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["plan", MODEL, "--budget", "macs=50%", "--patterns", "channel", "--explain"]
+    out = tmp_path / "plan.json"
+    assert run([*arguments, "--out", str(out)]) == 0
+    text = capfd.readouterr().out
+    assert "features.8: channel d=" in text
+    assert "next step down" in text
+    assert "(--include-ends)" in text
+    assert run([*arguments, "--json"]) == 0
+    printed = capfd.readouterr().out
+    document = json.loads(printed)
+    assert [item["name"] for item in document["explanation"]["reasons"]] == [x["name"] for x in document["layers"]]
+    out.write_text(printed)
+    assert advisor.load_plan(out).model == MODEL, "what is printed can be read as a plan, too"
+
+
+def test_refine_measures_and_records_its_rounds(
+    profile_file: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from advisor.devices.profile import load_profile
+    from advisor.devices.settings import this_machine
+
+    arguments = ["plan", MODEL, "--budget", "latency=70%", "--patterns", "channel,group", "--refine", "2"]
+    assert run([*arguments, "--profile", profile_file]) == 2
+    assert "was measured on Roofline" in capfd.readouterr().err
+    here = tmp_path / "here.json"
+    replace(load_profile(profile_file), machine=this_machine()).save(here)
+    out = tmp_path / "plan.json"
+    arguments += ["--profile", str(here), "--seconds", "0.05"]
+    assert run([*arguments, "--out", str(out), "--json"]) == 0
+    captured = capfd.readouterr()
+    document = json.loads(captured.out)
+    assert 1 <= len(document["rounds"]) <= 2
+    assert sum(item["kept"] for item in document["rounds"]) >= 1
+    assert "round 1: latency predicted" in captured.err
+    assert advisor.load_plan(out).rounds
+    assert any("latency is measured here" in note for note in document["notes"])
+    assert run(["plan", MODEL, "--budget", "params=50%", "--refine", "2"]) == 2
+    assert "nothing to refine" in capfd.readouterr().err
