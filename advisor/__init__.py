@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from advisor.planning.make import plan
     from advisor.plans.plan import Plan, load_plan
     from advisor.refining.loop import refine
+    from advisor.refitting.rebuild import reconstruct
     from advisor.trace import analyze
 
 # Loaded on first use: torch takes seconds to import, and `advisor --help` should not.
@@ -27,6 +28,7 @@ _HOMES = {
     "load_profile": "advisor.devices.profile",
     "measure": "advisor.devices.measuring.measure",
     "plan": "advisor.planning.make",
+    "reconstruct": "advisor.refitting.rebuild",
     "refine": "advisor.refining.loop",
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "load_profile",
     "measure",
     "plan",
+    "reconstruct",
     "refine",
 ]
 
