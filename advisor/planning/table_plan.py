@@ -72,8 +72,7 @@ def plan_table(
             table, Asked(rules=rules), limits, gap=gap, time_limit=time_limit, max_patterns=max_patterns
         )
     if not rules:
-        free = solve(table, limits, gap=gap, time_limit=time_limit, max_patterns=max_patterns)
-        return replace(written(table, free, limits), basis=partial(_basis, table, free, limits))
+        return written(table, solve(table, limits, gap=gap, time_limit=time_limit, max_patterns=max_patterns), limits)
     left = restrict(table, Asked(rules=rules))
     found = solve_restricted(left, limits, gap=gap, time_limit=time_limit, max_patterns=max_patterns)
     plan = written(table, found, limits, notes=left.notes)
@@ -112,6 +111,7 @@ def written(table: CostTable, found: Solution, limits: Mapping[str, float], *, n
         seed=0,
         notes=(*table.notes, *notes),
         of_table=True,
+        basis=partial(_basis, table, found, limits),
     )
 
 

@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import BudgetError
+from advisor.planning.asked import asked_of
 from advisor.planning.problem import Problem, pose
+from advisor.planning.table import CostTable
 from advisor.refining.correct import Correction, corrected, fit
 from advisor.refining.gauges import Gauge, gauges_of
 from advisor.refining.told import final_plan, round_text
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from advisor.plans.plan import Plan
 
 Report = Callable[[str], None]
+_OF_LAYERS = ("pins", "allowed", "forbidden", "min_density", "max_density")
 _AIM = BAND / 2  # plans are made for so much less than the budget: the middle of the band
 
 
@@ -49,7 +52,16 @@ def refine(
         DeviceError: the profile's device is not here.
     """
     check_rounds(rounds, seconds)
-    return refined(pose(network, **asked), rounds=rounds, seconds=seconds, report=report)
+    if isinstance(network, CostTable):
+        raise BudgetError("a cost table has no network that could be measured; refine a plan of the network itself")
+    if asked.pop("continuous", False):
+        raise BudgetError(
+            "plans off the grid are not refined, since the table that is corrected has the grid's options alone; leave "
+            "out either continuous or refine"
+        )
+    constraints = asked_of(**{name: asked.pop(name, None) for name in _OF_LAYERS})
+    problem = pose(network, constraints=constraints, **asked)
+    return refined(problem, rounds=rounds, seconds=seconds, report=report)
 
 
 def check_rounds(rounds: int, seconds: float) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from advisor.planning.budgets import cost_text
+from advisor.planning.budgets import TIMES, cost_text
 from advisor.planning.remarks import uncertain
 from advisor.refining.trials import BAND, Bench, Tried
 
 if TYPE_CHECKING:
+    from advisor.planning.explanation import Basis
     from advisor.plans.plan import CostLine, Plan
     from advisor.plans.rounds import Round
 
@@ -26,12 +29,28 @@ def final_plan(bench: Bench, stopped: str) -> Plan:
     # An interval of the prediction says nothing where the cost itself was measured.
     guessed = set(uncertain({key: line for key, line in best.plan.costs.items() if key in lines}))
     notes = [*_notes(bench, best, lines, stopped), *best.notes, *(n for n in best.plan.notes if n not in guessed)]
+    paces = {key: bench.dense(key) / bench.scale(key) for key in bench.gauges if key in TIMES}
+    basis = best.plan.basis
     return replace(
         best.plan,
+        basis=partial(_at_pace, basis, paces) if basis is not None else None,
         costs={**best.plan.costs, **lines},
         rounds=tuple(replace(line, kept=tried is best) for tried, line in bench.rounds),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _at_pace(basis: Callable[[], Basis], paces: Mapping[str, float]) -> Basis:
+    """The corrected table with its times as this machine took them, so that an explanation adds up to the costs."""
+    found = basis()
+    table, limits, prices = found.table, dict(found.limits), dict(found.prices)
+    costs, constants = dict(table.costs), dict(table.constants)
+    for key, pace in paces.items():
+        costs[key] = tuple(pace * column for column in costs[key])
+        constants[key] = pace * constants.get(key, 0.0)
+        limits[key] *= pace
+        prices[key] = prices.get(key, 0.0) / pace
+    return replace(found, table=replace(table, costs=costs, constants=constants), limits=limits, prices=prices)
 
 
 def _line(bench: Bench, tried: Tried, key: str) -> CostLine:

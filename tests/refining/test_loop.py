@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import advisor
-from advisor.errors import BudgetError, ProfileError
+from advisor.errors import BudgetError, PlanError, ProfileError
 from advisor.network import Network
+from advisor.planning.asked import asked_of
 from advisor.planning.problem import Problem, decide
 from advisor.plans.plan import load_plan
 from advisor.refining.loop import refine, refined
@@ -41,6 +42,16 @@ def test_the_measured_cost_comes_within_three_percent_and_not_over(digits: Netwo
     assert kept.measured == pytest.approx(line.plan)
     assert plan.rounds[0].factors == {}
     assert plan.rounds[1].factors["group by direct"] > 1.0
+
+
+def test_an_explanation_adds_up_to_the_measured_costs(problem: Problem) -> None:
+    machine = Machine(problem=problem)
+    plan = refined(problem, rounds=6, seconds=1.0, gauges={"latency": machine})
+    line, found = plan.costs["latency"], plan.explain()
+    assert line.budget is not None
+    assert found.left["latency"] == pytest.approx(line.budget - line.plan, abs=0.02 * line.dense)
+    saved = sum(reason.saves["latency"] for reason in found.reasons)
+    assert saved == pytest.approx(line.dense - line.plan, abs=0.05 * line.dense)
 
 
 def test_an_absolute_budget_is_in_the_milliseconds_of_this_machine(digits: Network) -> None:
@@ -135,6 +146,8 @@ def test_the_prediction_in_a_round_is_that_of_the_corrected_table(problem: Probl
         ({"seconds": float("nan")}, BudgetError, "seconds=nan"),
         ({"budgets": {"params": "50%"}}, BudgetError, "nothing to refine: no budget is on a cost that is measured"),
         ({}, ProfileError, "but profile 'synthetic' was measured on Roofline"),
+        ({"continuous": True}, BudgetError, "plans off the grid are not refined"),
+        ({"pins": {"features.9": "dense"}}, PlanError, "unknown layer 'features.9'"),
         ({"profile": None}, BudgetError, "budget latency needs a profile"),
     ],
 )
@@ -149,6 +162,20 @@ def test_mistakes_are_one_line(digits: Network, asked: dict[str, object], error:
         refine(digits, **given)  # type: ignore[arg-type]
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_what_is_asked_of_layers_holds_in_every_round(digits: Network) -> None:
+    problem = posed(digits, budgets={"latency": "70%"}, constraints=asked_of(pins={"features.8": "group@0.5"}))
+    machine = Machine(problem=problem)
+    plan = refined(problem, rounds=5, seconds=1.0, gauges={"latency": machine})
+    assert len(plan.rounds) > 1
+    assert plan.layer("features.8").option.label.startswith("group d=0.5")
+    assert "asked for: pin group@0.5" in plan.explain().text
+
+
+def test_a_table_alone_has_nothing_to_measure(problem: Problem) -> None:
+    with pytest.raises(BudgetError, match="a cost table has no network that could be measured"):
+        refine(problem.built.table, budgets={"latency": "60%"})  # type: ignore[arg-type]
 
 
 def test_times_that_were_not_measured_are_refused(digits: Network) -> None:
