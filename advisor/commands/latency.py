@@ -41,11 +41,11 @@ def latency(
 ) -> tuple[dict[str, Any], str]:
     """Predict the latency of MODEL, dense or under a plan, with an interval and its origin.
 
-    By a profile of MODEL, or by a device profile (advisor profile --suite), which knows any network, batch size, the
-    numbers of threads that it was made with, and in training the whole step with its optimiser. A plan's layers are
-    predicted by the methods that it recorded (sparse kernels, gathering, dense). --verify times the real network for
-    about --seconds, the plan and the dense network in turn in one run, by whatever runs here; with a device profile
-    also the layer that tells how fast the machine is at the time.
+    By a profile of MODEL, or by a device profile (advisor profile --suite), which knows any network, batch size and
+    number of threads between those that it was made with, and in training the whole step with its optimiser. A plan's
+    layers are predicted by the methods that it recorded (sparse kernels, gathering, dense). --verify times the real
+    network for about --seconds, the plan and the dense network in turn in one run, by whatever runs here; with a device
+    profile also the layer that tells how fast the machine is at the time.
 
     \b
     Examples

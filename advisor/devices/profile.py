@@ -24,6 +24,7 @@ from advisor.errors import ProfileError, unknown
 if TYPE_CHECKING:
     from advisor.devices.measuring.drift import Pace
     from advisor.devices.model.device import DeviceModel
+    from advisor.devices.model.threads import Threads
     from advisor.devices.predicting.estimator import Estimator
     from advisor.devices.predicting.predict import Predictor
     from advisor.devices.steps.step import Step
@@ -171,12 +172,19 @@ class Profile:
     def estimator(self) -> Estimator | None:
         """Predicts any operator and any run under `settings`; None for a profile of one network's measurements."""
         if self.tables and self.settings is not None:
-            return self._model_of(self._table(self.settings.threads, self.settings.training))
+            return self._model_at(self._table(self.settings.threads, self.settings.training))
         if self.model is not None:
             from advisor.devices.gpu.model import GpuModel
 
             return GpuModel.from_document(self.model)
         return None
+
+    def _model_at(self, found: Table | Threads) -> Estimator:
+        from advisor.devices.model.threads import Threads, ThreadsModel
+
+        if isinstance(found, Threads):
+            return ThreadsModel(found, self._model_of(found.fewer), self._model_of(found.more))
+        return self._model_of(found)
 
     def _model_of(self, table: Table) -> DeviceModel:
         """Fitted once for this profile and for what `at` makes of it."""
@@ -190,7 +198,7 @@ class Profile:
         """A device profile under other settings; what is None stays. Any other profile: itself.
 
         Raises:
-            ProfileError: it holds no such number of threads, or no training.
+            ProfileError: it holds no such number of threads, nor fewer and more, or no training.
         """
         made = self.settings
         if made is None or not (self.tables or self.model is not None):
@@ -202,10 +210,14 @@ class Profile:
         asked = replace(made, batch=made.batch if batch is None else batch, threads=threads, training=training)
         return self if asked == made else replace(self, settings=asked)
 
-    def _table(self, threads: int, training: bool) -> Table:
+    def _table(self, threads: int, training: bool) -> Table | Threads:
+        from advisor.devices.model.threads import around
+
         for table in self.tables:
             if (table.threads, table.training) == (threads, training):
                 return table
+        if (between := around(self.tables, threads, training)) is not None:
+            return between
         asked = f"{threads} thread{'' if threads == 1 else 's'}, {'training' if training else 'inference'}"
         raise ProfileError(
             f"profile {self.name!r} holds {'; '.join(table.text for table in self.tables)}; asked for {asked}: "
