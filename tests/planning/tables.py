@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -26,14 +27,32 @@ def options_of(count: int) -> tuple[Option, ...]:
     return (DENSE, *(Option(pattern="channel", density=1 - k / count) for k in range(1, count)))
 
 
-def brute_force(table: CostTable, limits: Mapping[str, float]) -> float | None:
-    """The least objective within the limits; None where no choice keeps them."""
+def brute_force(
+    table: CostTable,
+    limits: Mapping[str, float],
+    *,
+    among: Sequence[Sequence[int]] | None = None,
+    max_patterns: int | None = None,
+) -> float | None:
+    """The least objective within the limits; None where no choice keeps them.
+
+    Args:
+        among: per layer the options to choose from; all where None.
+        max_patterns: at most so many patterns beside dense.
+    """
     found = [
         table.objective(choice)
-        for choice in product(*(range(len(options)) for options in table.options))
-        if table.agrees(choice) and all(table.total(key, choice) <= limit for key, limit in limits.items())
+        for choice in product(*(among or [range(len(options)) for options in table.options]))
+        if table.agrees(choice)
+        and (max_patterns is None or len(patterns_of(table, choice)) <= max_patterns)
+        and all(table.total(key, choice) <= limit for key, limit in limits.items())
     ]
     return min(found, default=None)
+
+
+def patterns_of(table: CostTable, choice: Sequence[int]) -> set[str]:
+    """The patterns that a choice uses beside dense."""
+    return {options[k].pattern for options, k in zip(table.options, choice, strict=True)} - {"dense"}
 
 
 numbers = st.integers(0, 20)
@@ -47,6 +66,17 @@ def plain_tables(draw: st.DrawFn) -> CostTable:
     columns = {key: [draw(st.lists(numbers, min_size=n, max_size=n)) for n in counts] for key in keys[:2]}
     loss = [draw(st.lists(numbers, min_size=n, max_size=n)) for n in counts]
     return table_of(columns, loss)
+
+
+@st.composite
+def mixed_tables(draw: st.DrawFn) -> CostTable:
+    """As `plain_tables`, with options of up to three patterns beside dense."""
+    table = draw(plain_tables())
+    names = st.sampled_from(("channel", "group", "block"))
+    options = tuple(
+        (DENSE, *(replace(option, pattern=draw(names)) for option in options[1:])) for options in table.options
+    )
+    return replace(table, options=options)
 
 
 @st.composite
