@@ -61,9 +61,17 @@ def calibration_of(
 
 
 def open_for_planning(
-    model: str, input_text: str | None, weights: str | None, *, sensitivity: str, selection: str = "random"
+    model: str,
+    input_text: str | None,
+    weights: str | None,
+    *,
+    sensitivity: str,
+    selection: str = "random",
+    timed: bool = False,
 ) -> tuple[Network, tuple[str, ...]]:
     """The network, with real weights where they are needed: the user's file's, or those that the factory gives.
+
+    One that is going to be `timed` has weights in memory, whatever they are.
 
     Returns:
         The network, and notes on where its weights come from.
@@ -84,5 +92,5 @@ def open_for_planning(
             f"{model} comes without trained weights, and {ranks} looks at trained ones; give --weights FILE, or leave "
             "--sensitivity and --selection at erk and random"
         )
-    network = open_network(model, input_text, weights=weights, device="cpu" if needed else "meta")
+    network = open_network(model, input_text, weights=weights, device="cpu" if needed or timed else "meta")
     return network, (_FRESH,) if needed and fresh else ()

@@ -136,7 +136,9 @@ def plan(
         raise PlanError(f"--losses {losses}: losses of a network are estimated (--sensitivity); it needs --table FILE")
     wanted = parse_budgets(budgets)
     profile = load_profile(profile_name) if profile_name else None
-    network, notes = open_for_planning(model, input_text, weights, sensitivity=sensitivity, selection=selection)
+    network, notes = open_for_planning(
+        model, input_text, weights, sensitivity=sensitivity, selection=selection, timed=refine is not None
+    )
     asked |= {
         "profile": profile,
         "budgets": wanted,
