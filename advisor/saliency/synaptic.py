@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from advisor.network import Network
 
 ROUNDS, LAST = 100, 0.01  # of the iterated form, and the share of weights that its last round keeps
-_SMALL = 1e-150  # the flow is linear in the input, so a smaller one fits deeper networks into float64
+_SMALL = 1e-150  # scores are linear in input and output, so smaller ones fit deeper networks into float64
 
 
 @register("synflow", needs="weights", source="|weight x ∂R/∂weight| (Tanaka et al., NeurIPS 2020), one round")
@@ -70,7 +70,7 @@ def _flow(network: Network, given: Given, *, rounds: int) -> Scores:
                 value[living] = relative[living]
                 living &= score / whole > limit
                 weight.data.mul_(living)
-            floor = max(floor, limit)
+            floor = float(np.nextafter(max(floor, limit), np.inf))  # what stays is worth more than what went
             scores = flows(looked, inputs) if step < rounds else None
         return looked.named(worth)
 
@@ -87,7 +87,7 @@ def flows(subject: Subject, inputs: Any) -> list[Tensor] | None:
     for scale in (1.0, _SMALL):
         small = tree_map(lambda x, s=scale: x * s if x.is_floating_point() else x, inputs)
         found = subject.module(*small)
-        parts = [x.sum() for x in tree_leaves(found) if isinstance(x, torch.Tensor) and x.is_floating_point()]
+        parts = [x.sum() * scale for x in tree_leaves(found) if isinstance(x, torch.Tensor) and x.is_floating_point()]
         flow = torch.stack(parts).sum() if parts else torch.zeros(())
         if not flow.requires_grad or float(flow.detach()) == 0:
             return None
