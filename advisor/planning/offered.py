@@ -9,19 +9,29 @@ from typing import TYPE_CHECKING
 from advisor.patterns.option import Option
 from advisor.planning.asked import Asked, Wanted
 from advisor.planning.options import Menu
+from advisor.planning.table import Requirement
 
 if TYPE_CHECKING:
     from advisor.network import Layer, Network
 
 
-def with_options(menu: Menu, more: Mapping[str, Sequence[Option]]) -> Menu:
-    """The menu with further masked options, at full width; those that it has already are left out."""
+def with_options(
+    menu: Menu, more: Mapping[str, Sequence[Option]], widths: Mapping[str, Requirement] | None = None
+) -> Menu:
+    """The menu with further options behind those of each layer; those that it has already are left out.
+
+    Args:
+        menu: to extend.
+        more: layer → options that do not narrow it.
+        widths: layer → the levels of its groups that they need; full width where None.
+    """
     options, requires = dict(menu.options), dict(menu.requires)
     for layer, found in more.items():
-        new = [option for option in found if option not in options[layer]]
-        at_full = requires[layer][0]  # that of the dense option, which stands first
+        needs = widths[layer] if widths is not None else requires[layer][0]  # that of the dense option, which is first
+        there = [o for o, need in zip(options[layer], requires[layer], strict=True) if need == needs]
+        new = [option for option in found if option not in there]
         options[layer] = (*options[layer], *new)
-        requires[layer] = (*requires[layer], *((at_full,) * len(new)))
+        requires[layer] = (*requires[layer], *((needs,) * len(new)))
     return replace(menu, options=options, requires=requires)
 
 
