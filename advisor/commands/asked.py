@@ -42,6 +42,9 @@ _OPTIONS = (
         metavar="N",
         help="At most so many different patterns in the plan, dense not counted.",
     ),
+    click.option(
+        "--continuous", is_flag=True, help="Leave the grid of densities: relax those of the plan, round them again."
+    ),
 )
 
 
@@ -57,6 +60,7 @@ def asked_options(function: F) -> F:
         min_density: Sequence[str],
         max_density: Sequence[str],
         max_patterns: int | None,
+        continuous: bool,
         **kwargs: Any,
     ) -> Any:
         asked = {
@@ -66,6 +70,7 @@ def asked_options(function: F) -> F:
             "min_density": _densities(min_density, "--min-density"),
             "max_density": _densities(max_density, "--max-density"),
             "max_patterns": max_patterns,
+            "continuous": continuous,
         }
         return function(*args, asked={name: value for name, value in asked.items() if value}, **kwargs)
 

@@ -116,7 +116,7 @@ def plan(
       advisor plan torchvision:resnet50 --profile r50.json --budget latency=50% --refine 4 --out plan.json
       advisor plan my_net.py:build --weights net.pt --selection magnitude --budget params=20%
       advisor plan torchvision:resnet50 --budget macs=30% --pin layer4.2.conv3=dense --min-density layer1.*=0.25
-      advisor plan --table costs.csv --budget latency=50%
+      advisor plan --table costs.csv --budget latency=50% --continuous
       advisor plan zoo:digits_cnn --weights net.pt --data cluttered --sensitivity fisher --budget macs=30%
     """
     import advisor

@@ -89,6 +89,22 @@ def test_layers_are_pinned_and_patterns_allowed(capfd: pytest.CaptureFixture[str
     assert all(layer["density"] >= 0.1 for layer in layers.values())
 
 
+def test_densities_off_the_grid(costs: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "plan.json"
+    arguments = ["plan", MODEL, "--budget", "macs=35%", "--patterns", "channel", "--continuous"]
+    assert run([*arguments, "--out", str(out), "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    found = document["continuous"]
+    assert set(found) == {"gain", "objective_grid", "objective_relaxed", "objective", "steps"}
+    assert document["objective"] == found["objective"] == pytest.approx(found["objective_grid"] * (1 - found["gain"]))
+    assert found["gain"] > 0
+    assert advisor.load_plan(out).to_json()["continuous"] == found
+    assert run(arguments) == 0
+    assert "note: densities off the grid lower the loss by" in capfd.readouterr().out
+    assert run(["plan", "--table", costs, "--budget", "latency=50%", "--continuous"]) == 0
+    assert "note: no density off the grid lowers the loss" in capfd.readouterr().out
+
+
 def test_what_cannot_be_asked_is_explained(capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ["plan", MODEL, "--budget", "macs=60%", "--patterns", "channel"]
     for more, says in (
