@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Bools = NDArray[np.bool_]
 Family = tuple[str, tuple[tuple[str, Any], ...]]
 POINTS = 3  # densities that are tried of each layer and form of a pattern, and of each width group
+LARGE = 32  # examples of a batch whose statistics stand for those of all data
 _SIDES = ("in", "out")
 
 
@@ -33,20 +34,23 @@ _SIDES = ("in", "out")
 def probe(network: Network, options: Options, given: Given) -> Losses:
     """The rise of the loss on the data when one layer alone is thinned out by magnitude, in nats, at least 0.
 
-    Batch norm is measured anew on the data before each evaluation, of the dense network, too. Of each layer and form of
-    a pattern up to 3 densities are tried; between them the loss is linear in −ln(kept share), and it never falls as
-    more goes. Width is tried by group, since coupled layers narrow together; what a group costs is shared out evenly
-    over the sides of the layers that it touches, so that a plan's sum counts it once.
+    Batch norm is measured anew for each evaluation, of the dense network, too: over each batch by itself where all hold
+    32 examples or more, else over the data in a pass of its own. Of each layer and form of a pattern up to 3 densities
+    are tried; between them the loss is linear in −ln(kept share), and it never falls as more goes. Width is tried by
+    group, since coupled layers narrow together; what a group costs is shared out evenly over the sides of the layers
+    that it touches, so that a plan's sum counts it once.
 
-    Costs two passes over the data for each try: about 3 x layers x forms of patterns of them.
+    Costs a pass over the data for each try, about 3 x layers x forms of patterns of them; two with small batches.
     """
+    import torch
+
     from advisor.calibration.subject import subject, undisturbed
     from advisor.saliency import scores_of
 
     calibration = given.calibration
     assert calibration is not None
     squares = scores_of(network, "magnitude", given)
-    with undisturbed(given.seed):
+    with undisturbed(given.seed), torch.no_grad():
         looked = subject(network)
         dense = _loss(looked, calibration)
         plan = _masked_tries(network, options) + _width_tries(network, options)
@@ -144,7 +148,17 @@ def _points(
 
 
 def _loss(looked: Subject, calibration: Calibration) -> float:
-    looked.measure_norms(calibration)
+    """The mean loss with batch norm measured anew."""
+    from advisor.calibration.norms import measure_norms
+
+    seen: list[float] = []
+
+    def passes() -> None:
+        seen.extend(float(looked.loss(batch, calibration)) * batch.size for batch in calibration.batches)
+
+    measure_norms(looked.module, passes)
+    if seen and min(batch.size for batch in calibration.batches) >= LARGE:
+        return sum(seen) / calibration.examples
     return looked.mean_loss(calibration)
 
 
