@@ -17,8 +17,9 @@ from advisor.patterns.option import DENSE, Option
 from advisor.planning.options import menu
 from advisor.planning.sensitivity import Given, losses
 from advisor.planning.sensitivity.trained import family, learn, parts
+from advisor.planning.sensitivity.trained_curves import Curves, Prior, Runs, curve
 from advisor.planning.sensitivity.trained_data import Responses, Run, load_responses, shapes_of
-from advisor.planning.sensitivity.trained_fit import Curves, Prior, Runs, best_fit, curve, fit
+from advisor.planning.sensitivity.trained_fit import best_fit, fit
 
 LAYERS, FAMILIES = 6, 2
 SCORES = np.linspace(-0.5, 0.5, LAYERS)

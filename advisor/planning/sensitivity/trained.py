@@ -16,8 +16,9 @@ from advisor.patterns.option import Option
 from advisor.planning.allocation import erk_scores
 from advisor.planning.sensitivity.registry import Floats, Losses, Options, register
 from advisor.planning.sensitivity.shapes import kept_share
+from advisor.planning.sensitivity.trained_curves import Curves, Prior, Runs, curve
 from advisor.planning.sensitivity.trained_data import Responses, check_same
-from advisor.planning.sensitivity.trained_fit import Curves, Prior, Runs, best_fit, curve
+from advisor.planning.sensitivity.trained_fit import best_fit
 
 if TYPE_CHECKING:
     from advisor.network import Layer, Network
