@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from advisor.errors import PlanError
 from advisor.planning.explain_text import paragraph, prices_text
 from advisor.planning.explanation import Basis, Explanation, Reason, Step
+from advisor.planning.table import Choice
 
 _SAME = 1e-12  # relative: amounts that differ by rounding alone are equal
 
@@ -29,7 +30,7 @@ def explain(basis: Basis) -> Explanation:
     prices = {key: basis.prices.get(key, 0.0) for key in basis.limits}
     scale = prices if any(prices.values()) else {key: 1 / max(abs(basis.limits[key]), 1e-300) for key in basis.limits}
     reasons = [_layer_reason(basis, index, scale, prices, left) for index in range(len(table.layers))]
-    reasons += _group_reasons(basis, scale, prices, left)
+    reasons += _group_reasons(basis, prices, left)
     texts = [prices_text(prices, left, basis.limits), *(reason.text for reason in reasons)]
     return Explanation(prices=prices, left=left, reasons=tuple(reasons), text="\n".join(texts))
 
@@ -83,9 +84,7 @@ def _neighbours(
     return down, up
 
 
-def _group_reasons(
-    basis: Basis, scale: Mapping[str, float], prices: Mapping[str, float], left: Mapping[str, float]
-) -> Iterator[Reason]:
+def _group_reasons(basis: Basis, prices: Mapping[str, float], left: Mapping[str, float]) -> Iterator[Reason]:
     table = basis.table
     if not table.groups:
         return
@@ -97,8 +96,8 @@ def _group_reasons(
         order = sorted(range(len(group.levels)), key=lambda v: group.levels[v])
         place = order.index(at)
         full = max(range(len(group.levels)), key=lambda v: group.levels[v])
-        narrower = _first_step(basis, g, reversed(order[:place]), followers, scale, prices, left)
-        wider = _first_step(basis, g, order[place + 1 :], followers, scale, prices, left)
+        narrower = _first_step(basis, g, reversed(order[:place]), prices, left)
+        wider = _first_step(basis, g, order[place + 1 :], prices, left)
         if at == full and narrower is None:
             continue  # masks hold it at full width, or nothing can be narrower
         own = {key: group.costs.get("weight_memory" if key == "peak_memory" else key) for key in basis.limits}
@@ -128,32 +127,46 @@ def _first_step(
     basis: Basis,
     g: int,
     levels: Iterable[int],
-    followers: Sequence[int],
-    scale: Mapping[str, float],
     prices: Mapping[str, float],
     left: Mapping[str, float],
 ) -> Step | None:
     """The first of these levels that every layer of the group has an option for; the network's totals with it."""
     table = basis.table
     for level in levels:
-        moved = basis.choice.copy()
-        for i in followers:
-            wanted = [(group, level if group == g else v) for group, v in table.requires[i][basis.choice[i]]]
-            able = basis.alike(i, wanted)
-            if not able:
-                break
-            moved[i] = min(
-                able,
-                key=lambda k, i=i: (
-                    float(table.loss[i][k])  # type: ignore[misc]
-                    + sum(prices[key] * float(basis.column(key, i)[k]) for key in scale)
-                ),
-            )
-        else:
-            more = {key: table.total(key, moved) - table.total(key, basis.choice) for key in basis.limits}
-            lost = table.objective(moved) - table.objective(basis.choice)
-            return _step(f"width {table.groups[g].levels[level]:.4g}", more, lost, prices, left)
+        moved = with_level(basis, g, level)
+        if moved is None:
+            continue
+        more = {key: table.total(key, moved) - table.total(key, basis.choice) for key in basis.limits}
+        lost = table.objective(moved) - table.objective(basis.choice)
+        return _step(f"width {table.groups[g].levels[level]:.4g}", more, lost, prices, left)
     return None
+
+
+def with_level(basis: Basis, g: int, level: int, choice: Choice | None = None) -> Choice | None:
+    """The choice with one width group at another level: of each of its layers the option of least loss and price that
+    leaves all other groups as they are. None where a layer has no such option.
+
+    Args:
+        basis: the table and the prices.
+        g: the group.
+        level: the index of its new level.
+        choice: what is changed; the basis's own where None.
+    """
+    table = basis.table
+    moved = (basis.choice if choice is None else choice).copy()
+    for i, needs in enumerate(table.requires):
+        if not any(group == g for group, _ in needs[0]):
+            continue
+        able = basis.alike(i, [(group, level if group == g else v) for group, v in needs[moved[i]]])
+        if not able:
+            return None
+        worth = {
+            k: float(table.loss[i][k])
+            + sum(basis.prices.get(key, 0.0) * float(basis.column(key, i)[k]) for key in basis.limits)
+            for k in able
+        }
+        moved[i] = min(able, key=worth.__getitem__)
+    return moved
 
 
 def _step(
