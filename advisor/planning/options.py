@@ -54,7 +54,7 @@ def menu(
     from advisor.patterns.base import combined_names
     from advisor.patterns.candidates import candidates, end_layers
 
-    names = implied(checked_patterns(patterns))
+    names = checked_patterns(patterns)
     if not network.sparsifiable:
         raise PlanError(f"network {network.name!r} has no convolution or linear layer, so there is nothing to plan")
     inside = tuple(inner_name(name) for name in names if name in combined_names())
@@ -108,7 +108,7 @@ def with_width(
 
 
 def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
-    """The patterns' names without repeats, or which one is unknown."""
+    """The patterns' names without repeats, with those that combined ones stand on; or which one is unknown."""
     from advisor.patterns.base import combined_names, pattern_names
 
     if isinstance(patterns, str):
@@ -119,4 +119,4 @@ def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
             raise PatternError(unknown("pattern", str(name), known))
     if not [name for name in patterns if name != "dense"]:
         raise PatternError(f"no pattern to choose from; expected one or more of: {', '.join(pattern_names())}")
-    return tuple(dict.fromkeys(patterns))
+    return implied(tuple(dict.fromkeys(patterns)))
