@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 from advisor.devices.measuring.clocks import queued_ns
 from advisor.devices.steps.describe import describe, describe_own
+from advisor.devices.steps.owners import Owners
 from advisor.devices.steps.record import Recording, is_work
 from advisor.devices.steps.step import Step
 from advisor.recording import Paths
@@ -26,16 +27,15 @@ class Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Args:
         one_thread: take out the time for which the thread waited for a core, as `CpuClock` does.
-        paths: note also which steps these are, and their modules (slow: for one run).
+        owners: note also which steps these are, and their modules (slow: for one run).
     """
 
-    def __init__(self, *, one_thread: bool, paths: Paths | None = None) -> None:
+    def __init__(self, *, one_thread: bool, owners: Owners | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.times_ns: list[int] = []
         self.waited_ns = 0
         self.steps: list[Step] = []
-        self.modules: list[str] = []
-        self._paths, self._one_thread = paths, one_thread
+        self._owners, self._one_thread = owners, one_thread
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -45,9 +45,9 @@ class Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         start = time.perf_counter_ns()
         result = func(*args, **kwargs)
         self._stop(start, waited)
-        if self._paths is not None:
+        if self._owners is not None:
             self.steps.append(describe(func, args, kwargs, result))
-            self.modules.append(self._paths.here)
+            self._owners.note(args)
         return result
 
     def own(self, name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -57,9 +57,9 @@ class Stopwatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             start = time.perf_counter_ns()
             result = function(*args)
             self._stop(start, waited)
-        if self._paths is not None:
+        if self._owners is not None:
             self.steps.append(describe_own(name, function, args, result))
-            self.modules.append(self._paths.here)
+            self._owners.note(args)
         return result
 
     def _stop(self, start: int, waited: int) -> None:
@@ -82,10 +82,11 @@ def timed(call: Callable[[], object], *, one_thread: bool) -> Stopwatch:
 def described(call: Callable[[], object], module: torch.nn.Module) -> Recording:
     """Runs `call`, which calls `module`, once on its real tensors and says which steps it takes."""
     with Paths(module) as paths:
-        watch = Stopwatch(one_thread=False, paths=paths)
+        owners = Owners(paths, module)
+        watch = Stopwatch(one_thread=False, owners=owners)
         with watch, watched_by(watch.own):
             call()
-        return Recording(steps=tuple(watch.steps), modules=tuple(watch.modules), module_calls=paths.calls)
+        return Recording(steps=tuple(watch.steps), modules=tuple(owners.modules), module_calls=paths.calls)
 
 
 def empty_step_ns(repeats: int = 400) -> float:

@@ -33,6 +33,7 @@ class DeviceModel:
     def __init__(self, table: Table) -> None:
         self.table = table
         self._layers: dict[Execution, Estimate] = {}
+        self._steps: dict[Step, Estimate] = {}
         self._curves: dict[tuple[Execution, ...], tuple[np.ndarray, np.ndarray]] = {}
 
     @cached_property
@@ -43,8 +44,19 @@ class DeviceModel:
 
     def step(self, step: Step) -> Estimate:
         """One step with its 80 % interval."""
-        (ms,), (beyond,) = self._model([step])
-        return self._estimate(float(ms), bool(beyond), class_of(step))
+        if step not in self._steps:
+            self._look_at([step])
+        return self._steps[step]
+
+    def _look_at(self, steps: Sequence[Step]) -> None:
+        """Asks the learners for all steps that nobody asked for yet, at once; sparse layers rise with their curve."""
+        new = [step for step in dict.fromkeys(steps) if step not in self._steps]
+        ms, beyond = self._model(new)
+        for step, taken, out in zip(new, ms.tolist(), beyond.tolist(), strict=True):
+            if step.execution is not None and step.execution.method == "direct":
+                self._steps[step] = self.layer(step.execution)
+            else:
+                self._steps[step] = self._estimate(taken, out, class_of(step))
 
     def layer(self, execution: Execution) -> Estimate:
         """One forward layer with its 80 % interval; of sparse ones, more kept connections never take less time."""
@@ -65,7 +77,10 @@ class DeviceModel:
 
     def whole(self, recording: Recording) -> WholeEstimate:
         """A whole run from its steps."""
-        ms, beyond = self._times(recording.steps)
+        self._look_at(recording.steps)
+        found = [self._steps[step] for step in recording.steps]
+        ms = np.array([one.median_ms for one in found])
+        beyond = np.array([one.origin == "extrapolated" for one in found], dtype=bool)
         steps_ms = float(ms.sum())
         extra = self.table.between.ms(Counts.of(recording), steps_ms)
         whole = steps_ms + extra
@@ -91,16 +106,6 @@ class DeviceModel:
             parts=parts | {"interpreter": extra},
             notes=notes,
         )
-
-    def _times(self, steps: Sequence[Step]) -> tuple[np.ndarray, np.ndarray]:
-        distinct = list(dict.fromkeys(steps))
-        ms, beyond = self._model(distinct)
-        for index, step in enumerate(distinct):
-            if step.execution is not None and step.execution.method == "direct":
-                ms[index] = self.layer(step.execution).median_ms
-        place = {step: i for i, step in enumerate(distinct)}
-        order = [place[step] for step in steps]
-        return ms[order], beyond[order]
 
     def _estimate(self, ms: float, beyond: bool, name: str) -> Estimate:
         below, above = self.table.intervals.get(name, (-0.7, 0.7))

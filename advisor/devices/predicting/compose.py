@@ -27,6 +27,7 @@ from advisor.runtime.execution import Execution, executions
 from advisor.runtime.methods import Method
 
 if TYPE_CHECKING:
+    from advisor.devices.predicting.predict import Estimate
     from advisor.network import Network
     from advisor.plans.plan import Plan
 
@@ -90,14 +91,16 @@ def predict_latency(
 
 def _predict_run(network: Network, profile: Profile, plan: Plan | None, *, training: bool) -> Prediction:
     """By a device profile: the operators of the run as deployed, so what is fused or narrowed is what will run."""
-    from advisor.devices.predicting.whole import predict_run
+    from advisor.devices.predicting.whole import predict_layers, predict_run
 
     warnings = profile.check(batch=batch_of(network), dtype=dtype_of(network), training=training)
     options = plan_options(network, plan) if plan is not None else {}
     methods, notes = planned_methods(network, plan, profile, training=training) if plan is not None else ({}, ())
-    run = predict_run(network, profile, plan, training=training)
+    run, of_step = predict_layers(network, profile, plan) if training else (predict_run(network, profile, plan), {})
     layers = tuple(
-        layer_time(layer, options.get(layer.name, DENSE), profile, method=methods.get(layer.name))
+        _trained(layer.name, of_step[layer.name], methods.get(layer.name, "dense"))
+        if layer.name in of_step
+        else layer_time(layer, options.get(layer.name, DENSE), profile, method=methods.get(layer.name))
         for layer in network.sparsifiable
     )
     remarks = [f"profile {profile.name!r} is {profile.origin}, not measured"] if profile.origin != "measured" else []
@@ -111,6 +114,17 @@ def _predict_run(network: Network, profile: Profile, plan: Plan | None, *, train
         settings=profile.settings.text if profile.settings else "",
         notes=(*remarks, *run.notes, *notes, *warnings),
         parts=dict(run.parts),
+    )
+
+
+def _trained(name: str, found: Estimate, method: Method) -> LayerTime:
+    return LayerTime(
+        name=name,
+        latency_ms=found.median_ms,
+        low_ms=found.low_ms,
+        high_ms=found.high_ms,
+        origin=found.origin,
+        method=method,
     )
 
 

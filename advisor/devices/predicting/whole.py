@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.measuring.subject import as_it_runs, inference_ready, real_inputs, weighted_module
+from advisor.devices.predicting.predict import Estimate
 from advisor.devices.profile import Whole
 from advisor.errors import AdvisorError, ProfileError
 from advisor.patterns.option import DENSE
@@ -61,6 +63,52 @@ def predict_run(
     """
     recording = recording_of(network, plan, training=training, device=profile.device)
     return _estimator(profile).whole(recording)
+
+
+def predict_layers(
+    network: Network, profile: Profile, plan: Plan | None = None
+) -> tuple[WholeEstimate, dict[str, Estimate]]:
+    """A whole training step, and what each layer takes of it: forward, backward and the update of its weights.
+
+    The intervals of one layer's steps err together, so their ends add up.
+
+    Returns:
+        The whole, and layer → its time; no layers where the profile does not tell operators apart.
+
+    Raises:
+        ProfileError: as `predict_run`.
+    """
+    estimator = _estimator(profile)
+    recording = recording_of(network, plan, training=True, device=profile.device)
+    whole = estimator.whole(recording)
+    if not whole.steps_ms:
+        return whole, {}
+    owners = {name: _layer_of(name, network) for name in dict.fromkeys(recording.modules)}
+    mine: dict[str, list[Estimate]] = {layer.name: [] for layer in network.sparsifiable}
+    for step, module in zip(recording.steps, recording.modules, strict=True):
+        if (name := owners[module]) is not None and step.family != "view":
+            mine[name].append(estimator.step(step))
+    return whole, {name: total(found) for name, found in mine.items()}
+
+
+def total(steps: Sequence[Estimate]) -> Estimate:
+    """Several steps together; extrapolated where one of them is."""
+    return Estimate(
+        median_ms=sum(step.median_ms for step in steps),
+        low_ms=sum(step.low_ms for step in steps),
+        high_ms=sum(step.high_ms for step in steps),
+        origin="extrapolated" if any(step.origin == "extrapolated" for step in steps) else "predicted",
+    )
+
+
+def _layer_of(module: str, network: Network) -> str | None:
+    """The layer that a module is, or is a part of (what makes its weight from kept values)."""
+    names = {layer.name for layer in network.sparsifiable}
+    while module not in names:
+        module, dot, _ = module.rpartition(".")
+        if not dot:
+            return None
+    return module
 
 
 def predicted_whole(network: Network, profile: Profile) -> Whole:

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from advisor.devices.steps.describe import describe, describe_own
+from advisor.devices.steps.owners import Owners
 from advisor.errors import ProfileError
 from advisor.quiet import quiet
 from advisor.recording import Paths
@@ -27,7 +28,7 @@ class Recording:
     """The steps of one run in order, which module each belongs to, and how many modules were called."""
 
     steps: tuple[Step, ...]
-    modules: tuple[str, ...]  # beside `steps`: dotted name of the innermost module that was running
+    modules: tuple[str, ...]  # beside `steps`: dotted name of the innermost module that each belongs to, see `Owners`
     module_calls: int
 
     def counted(self) -> Counter[Step]:
@@ -54,16 +55,15 @@ def _in_real_order(func: Any, result: Any) -> Any:
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes every operator that reaches torch, and every call of our own kernels."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, owners: Owners) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.steps: list[Step] = []
-        self.modules: list[str] = []
-        self._paths, self._inside = paths, False
+        self._owners, self._inside = owners, False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = _in_real_order(func, func(*args, **(kwargs or {})))
         if not self._inside and is_work(func):
-            self._note(describe(func, args, kwargs or {}, result))
+            self._note(describe(func, args, kwargs or {}, result), args)
         return result
 
     def own(self, name: str, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -75,12 +75,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         finally:
             self._inside = before
         if not before:
-            self._note(describe_own(name, function, args, result))
+            self._note(describe_own(name, function, args, result), args)
         return result
 
-    def _note(self, step: Step) -> None:
+    def _note(self, step: Step, args: tuple[Any, ...]) -> None:
         self.steps.append(step)
-        self.modules.append(self._paths.here)
+        self._owners.note(args)
 
 
 def record_steps(
@@ -144,8 +144,9 @@ def _run(
             call()  # gradients and the optimiser's state exist from the second step on
         else:
             call = forward_call(module, inputs)
-        recorder = Recorder(paths)
+        owners = Owners(paths, module)
+        recorder = Recorder(owners)
         paths.calls = 0
         with recorder, watched_by(recorder.own):
             call()
-    return Recording(steps=tuple(recorder.steps), modules=tuple(recorder.modules), module_calls=paths.calls)
+    return Recording(steps=tuple(recorder.steps), modules=tuple(owners.modules), module_calls=paths.calls)

@@ -1,6 +1,8 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -9,12 +11,13 @@ from advisor.devices.predicting.compose import predict_latency
 from advisor.devices.predicting.verify import verify_latency
 from advisor.devices.predicting.whole import predict_run, predicted_whole, recording_of
 from advisor.devices.profile import Profile
+from advisor.devices.suite.records import tables_of
 from advisor.errors import ProfileError
 from advisor.network import Network
 from advisor.patterns.option import DENSE, Option
 from advisor.runtime.execution import executions, plain
 from tests.devices.conftest import network_of
-from tests.devices.formula import device_profile
+from tests.devices.formula import device_profile, recording, records
 from tests.devices.predicting.test_verify import plan_of
 from tests.devices.synthetic import all_executions, profile_of
 
@@ -182,3 +185,33 @@ def test_the_pace_is_the_reference_layer_s(digits: Network, profile: Profile, mo
     monkeypatch.setattr(in_turn, "time_interleaved", timed)
     assert profile.pace is not None
     assert verify_latency(digits, profile).pace == pytest.approx(2**profile.pace.slope)
+
+
+@pytest.fixture(scope="module")
+def trained() -> Profile:
+    """Also training, of pieces that only go forward."""
+    with patch("advisor.devices.model.learner._ROUNDS", 5):
+        (table,) = tables_of(records(8, training=True))
+        made = replace(device_profile(), tables=(*device_profile().tables, table), fitted={}).at(training=True)
+        made.latency(next(s.execution for s in recording(0).steps if s.execution))
+    return made
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_in_training_a_layer_takes_forward_backward_and_update(
+    digits: Network, trained: Profile, planned: bool, with_kernels: None, compiled: None
+) -> None:
+    plan = plan_of(digits, OPTIONS) if planned else None
+    found = predict_latency(digits, trained, plan, training=True)
+    assert sum(layer.latency_ms for layer in found.layers) + found.rest_ms == pytest.approx(found.latency_ms)
+    assert found.rest_ms > 0
+    estimator = trained.estimator
+    assert estimator is not None
+    steps = recording_of(digits, plan, training=True)
+    for layer in found.layers:
+        mine = [s for s, m in zip(steps.steps, steps.modules, strict=True) if m.startswith(layer.name)]
+        assert sum(bool(s.macs) for s in mine) >= 2, "forward and backward"
+        assert len([s for s in mine if s.family != "view"]) > 3
+        assert layer.latency_ms == pytest.approx(sum(estimator.step(s).median_ms for s in mine))
+        assert layer.low_ms < layer.latency_ms < layer.high_ms
+        assert layer.method == ("direct" if planned and layer.name in OPTIONS else "dense")
