@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,9 +33,12 @@ class Evaluator:
         costs: key → (X,) over all options of all layers.
         constants: key → what no choice changes.
         loss: (X,).
-        followed: per group (F_g,) the layers that follow it, and (X,) the level that each option needs, -1 elsewhere.
-        shared: key → per group (V_g,), None where the group has none; "loss" among them.
-        steps: peak memory's steps that can be the largest: (S,) base and per group (V_g, S).
+        follows: (F,) layers, each once for every group that it follows, group by group; `groups` (F,) says which.
+        needed: (G, X) the level that each option needs of each group, -1 where its layer does not follow it.
+        first: (F,) the first place of the same group.
+        offsets: (G,) where the levels of each group start in the arrays below; level v of group g is at offsets + v.
+        shared: key → (V,) over all levels of all groups; "loss" among them.
+        steps: peak memory's steps that can be the largest: (S,) base and (V, S).
     """
 
     layers: tuple[str, ...]
@@ -45,24 +47,26 @@ class Evaluator:
     costs: dict[str, Floats]
     constants: dict[str, float]
     loss: Floats
-    followed: tuple[tuple[Ints, Ints], ...]
-    shared: dict[str, tuple[Floats | None, ...]]
-    steps: tuple[Floats, tuple[Floats, ...]] | None
+    follows: Ints
+    groups: Ints
+    needed: Ints
+    first: Ints
+    offsets: Ints
+    shared: dict[str, Floats]
+    steps: tuple[Floats, Floats] | None
 
     @classmethod
     def of(cls, table: CostTable) -> Evaluator:
         """Lays a table out; some milliseconds, done once for a table."""
         counts = np.array([len(options) for options in table.options], np.int64)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
-        groups = table.groups
-        keys = dict.fromkeys([*table.costs, *(key for group in groups for key in group.costs)])
-        shared: dict[str, tuple[Floats | None, ...]] = {k: tuple(g.costs.get(k) for g in groups) for k in keys}
-        shared["loss"] = tuple(group.loss for group in groups)
-        needed = np.full((len(groups), int(counts.sum())), -1, np.int64)
+        levels = [len(group.levels) for group in table.groups]
+        needed = np.full((len(levels), int(counts.sum())), -1, np.int64)
         for start, needs in zip(starts, table.requires, strict=True):
             for k, pairs in enumerate(needs):
                 for group, level in pairs:
                     needed[group, start + k] = level
+        groups, follows = np.nonzero(needed[:, starts] >= 0) if levels else (np.zeros(0, int), np.zeros(0, int))
         return cls(
             layers=table.layers,
             starts=starts,
@@ -70,8 +74,12 @@ class Evaluator:
             costs={key: np.concatenate(columns) for key, columns in table.costs.items()},
             constants=dict(table.constants),
             loss=np.concatenate(table.loss),
-            followed=tuple((np.flatnonzero(row[starts] >= 0), row) for row in needed),
-            shared=shared,
+            follows=follows.astype(np.int64),
+            groups=groups.astype(np.int64),
+            needed=needed,
+            first=np.searchsorted(groups, groups).astype(np.int64),
+            offsets=np.concatenate([[0], np.cumsum(levels)[:-1]]).astype(np.int64)[: len(levels)],
+            shared=_shared(table),
             steps=_steps(table) if "peak_memory" in table.keys else None,
         )
 
@@ -132,33 +140,25 @@ class Evaluator:
 
     @property
     def _width(self) -> int:
-        return len(self.steps[0]) if self.steps is not None else 1
+        return len(self.steps[0]) * len(self.offsets) if self.steps is not None else len(self.follows)
 
     def _levels(self, index: Ints) -> tuple[Ints, NDArray[np.bool_]]:
-        """(G, N) the level of each group by its first layer, and (N,) whether the others want the same."""
-        levels = np.empty((len(self.followed), len(index)), np.int64)
-        agree = np.ones(len(index), np.bool_)
-        for g, (layers, needed) in enumerate(self.followed):
-            wanted = needed[index[:, layers]]
-            levels[g] = wanted[:, 0]
-            agree &= (wanted == wanted[:, :1]).all(axis=1)
-        return levels, agree
+        """(N, G) the place of each group's level by its first layer, and (N,) whether the others want the same."""
+        wanted = self.needed[self.groups, index[:, self.follows]]
+        agree: NDArray[np.bool_] = (wanted == wanted[:, self.first]).all(axis=1)
+        return wanted[:, np.unique(self.first)] + self.offsets, agree
 
     def _sum(self, values: Floats, key: str, levels: Ints, agree: NDArray[np.bool_]) -> Floats:
         total: Floats = values.sum(axis=1)
-        for column, level in zip(self.shared.get(key, ()), levels, strict=False):
-            if column is not None:
-                total += column[level]
+        if key in self.shared:
+            total += self.shared[key][levels].sum(axis=1)
         total[~agree] = np.nan
         return total
 
     def _peaks(self, levels: Ints) -> Floats:
         if self.steps is None or not len(self.steps[0]):
-            return np.zeros(levels.shape[1])
-        alive = np.repeat(self.steps[0][None, :], levels.shape[1], axis=0)
-        for table, level in zip(self.steps[1], levels, strict=True):
-            alive += table[level]
-        peaks: Floats = alive.max(axis=1)
+            return np.zeros(len(levels))
+        peaks: Floats = (self.steps[0] + self.steps[1][levels].sum(axis=1)).max(axis=1)
         return peaks
 
 
@@ -166,16 +166,25 @@ def _shape(choices: ArrayLike) -> tuple[int, ...]:
     return np.shape(choices)[:-1]
 
 
-def _steps(table: CostTable) -> tuple[Floats, tuple[Floats, ...]]:
+def _shared(table: CostTable) -> dict[str, Floats]:
+    """Key → over all levels of all groups what follows them; keys that no group has are left out."""
+    groups = table.groups
+    found = {}
+    for key in dict.fromkeys(key for group in groups for key in group.costs):
+        found[key] = np.concatenate([group.costs.get(key, np.zeros(len(group.levels))) for group in groups])
+    if any(group.loss is not None for group in groups):
+        found["loss"] = np.concatenate([g.loss if g.loss is not None else np.zeros(len(g.levels)) for g in groups])
+    return found
+
+
+def _steps(table: CostTable) -> tuple[Floats, Floats]:
     """The steps of the run that are not below another one at every level: only these can hold the peak."""
     peaks = table.peaks
     if peaks is None or not peaks.base.size:
-        return np.zeros(0), tuple(np.zeros((len(group.levels), 0)) for group in table.groups)
+        return np.zeros(0), np.zeros((sum(len(group.levels) for group in table.groups), 0))
     steps = np.unique(np.concatenate([peaks.base[:, None], *peaks.levels], axis=1), axis=0)
     stay = np.empty((0, steps.shape[1]))
     for step in steps[np.argsort(-steps.sum(axis=1), kind="stable")]:
         if not (step <= stay).all(axis=1).any():
             stay = np.vstack([stay, step])
-    ends = np.cumsum([1, *(len(group.levels) for group in table.groups)])
-    each: Any = (np.ascontiguousarray(stay[:, a:b].T) for a, b in pairwise(ends))
-    return stay[:, 0].copy(), tuple(each)
+    return stay[:, 0].copy(), np.ascontiguousarray(stay[:, 1:].T)
