@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.patterns.narrowed import inner_name
 from advisor.planning.build import Built
 from advisor.planning.table import Choice, CostTable
 
@@ -60,9 +61,10 @@ def ways_of(built: Built) -> tuple[tuple[str, ...], ...]:
 
 
 def _way(pattern: str, method: str) -> str:
-    if pattern == "dense" or (pattern != "width" and method in ("dense", "packed")):
-        return ""
-    return pattern if pattern == "width" else f"{pattern} by {method}"
+    inner = inner_name(pattern)  # "channel" of "width+channel": the same kernels, in a layer of fewer channels
+    if inner != "dense" and method not in ("dense", "packed"):
+        return f"{inner} by {method}"
+    return "" if inner == pattern else "width"
 
 
 def fit(built: Built, key: str, evidence: Sequence[Evidence], *, limit: float) -> Correction:
