@@ -14,17 +14,18 @@ from advisor import figures
 from advisor.errors import AdvisorError
 from advisor.figures.wording import big, cost_text, cost_title, gap_text, percent
 from advisor.network import Network
-from advisor.planning.budgets import COSTS
 from advisor.plans.plan import Plan
 from validation.page import work
-from validation.page.choices import Choices, cost_needs, from_query, input_problem, to_query
+from validation.page.choices import Choices, from_query, input_problem, to_query
 from validation.page.column import choose
 from validation.page.common import STYLE, desk, draw, one_line, wait
+from validation.page.front import front
 from validation.page.offer import Offer, offer_from
 from validation.page.tables import layer_rows, plan_file
 from validation.page.trial import validate
+from validation.page.what_if import what_if
 
-VIEWS = ("Densities", "Layer graph", "Pareto front", "Layers", "Validation")
+VIEWS = ("Densities", "Layer graph", "Pareto front", "Layers", "What if", "Validation")
 
 
 def main() -> None:
@@ -165,6 +166,8 @@ def views(network: Network, plan: Plan | None, choices: Choices, offer: Offer) -
         front(network, plan, choices, offer)
     elif plan is not None and view == "Densities":
         draw(figures.densities_plot(figures.densities_info(plan, network)), "densities")
+    elif plan is not None and view == "What if":
+        what_if(plan)
     elif plan is not None:
         validate(network, plan, choices, offer)
 
@@ -174,27 +177,6 @@ COLUMNS = {
     "MACs": st.column_config.NumberColumn(format="localized"),
     "density": st.column_config.ProgressColumn(format="percent", min_value=0.0, max_value=1.0),
 }
-
-
-def front(network: Network, plan: Plan | None, choices: Choices, offer: Offer) -> None:
-    """What each saving costs, with the plan on it."""
-    profile = offer.profile(choices.profile)
-    costs = [key for key in COSTS if not cost_needs(key, profile)]
-    first = next((key for key in costs if key in choices.budgets), costs[0])
-    left, _ = st.columns([1, 3])
-    cost = left.selectbox("Cost", costs, index=costs.index(first), format_func=cost_title, key="front cost")
-    if not choices.patterns:
-        st.caption("Allow at least one pattern.")
-        return
-    job = work.front_job(desk(), choices, network, offer, cost)
-    if job.state in ("waiting", "running"):
-        wait(job, "Tracing the front, one exact plan after the other")
-    elif job.state == "failed":
-        st.error(job.error)
-    else:
-        draw(figures.frontier_plot(figures.frontier_info(job.result, plan)), "front")
-        for note in job.result.notes:
-            st.caption(note)
 
 
 main()

@@ -149,7 +149,8 @@ def test_a_file_given_at_start_is_offered(start, tmp_path: Path) -> None:
     page = start("--model", f"{path}:build")
     assert page.header[0].value == f"{path}:build"
     assert "192** MACs" in words(page)
-    assert "magnitude" in page.selectbox(key="sensitivity of 3").options
+    (kinds,) = [box for box in page.selectbox if box.label == "Sensitivity"]
+    assert "magnitude" in kinds.options
 
 
 def test_a_file_that_raises_is_one_line(start, tmp_path: Path) -> None:
@@ -178,3 +179,87 @@ def test_a_finished_validation_is_shown(start, tmp_path: Path) -> None:
     settled(page)
     assert page.info[0].value == "width wins here"
     assert list(page.dataframe[0].value["plan"]) == ["dense", "plan", "diverged"]
+
+
+def test_a_layer_changed_by_hand_changes_all_totals_at_once(start) -> None:
+    page = press(start(model="zoo:digits_cnn", budget=["macs=50%"], patterns="channel", view="What if"), "Plan")
+    before = {tile.label: tile.value for tile in page.metric}
+    loss = before["Estimated loss"]
+    page.selectbox(key="subject 0").set_value("features.8")
+    settled(page)
+    assert "features.8: " in words(page)
+    (option,) = [box for box in page.selectbox if box.label == "Option"]
+    assert "dense" in option.options
+    option.set_value(len(option.options) - 1)  # the thinnest
+    settled(page)
+    now = {tile.label: tile.value for tile in page.metric}
+    assert float(now["Estimated loss"]) > float(loss)
+    deltas = {tile.label: tile.delta for tile in page.metric}
+    assert deltas["Estimated loss"].startswith("+")
+    assert deltas["Parameters"].startswith("-")
+    assert list(page.dataframe[0].value["layer"]) == ["features.8"]
+    press(page, "Undo all")
+    assert {tile.label: tile.value for tile in page.metric} == before
+
+
+def test_what_was_changed_by_hand_can_be_pinned(start) -> None:
+    page = press(start(model="zoo:digits_cnn", budget=["macs=50%"], patterns="channel", view="What if"), "Plan")
+    page.selectbox(key="subject 0").set_value("features.8")
+    settled(page)
+    (option,) = [box for box in page.selectbox if box.label == "Option"]
+    option.set_value(len(option.options) - 1)
+    settled(page)
+    press(page, "Pin these")
+    (pinned,) = page.multiselect(key="pins").value
+    assert pinned.startswith("features.8=channel d=")
+    assert page.query_params["pin"] == pinned
+    assert "choices have changed" in page.info[0].value
+    press(page, "Plan")
+    assert not page.error
+    page.segmented_control(key="view").set_value("Layers")
+    settled(page)
+    rows = page.dataframe[0].value
+    assert f"{float(rows[rows['layer'] == 'features.8']['density'].iloc[0]):.4g}" in pinned
+
+
+def test_pins_and_forbidden_patterns_come_from_the_address(start) -> None:
+    page = start(
+        model="zoo:digits_cnn",
+        budget=["macs=60%"],
+        patterns="channel,group",
+        pin=["features.4=dense", "nonsense"],
+        forbid=["features.*=group"],
+    )
+    assert "'nonsense'; expected LAYER=OPTION" in page.warning[0].value
+    assert page.multiselect(key="pins").value == ["features.4=dense"]
+    press(page, "Plan")
+    page.segmented_control(key="view").set_value("Layers")
+    settled(page)
+    rows = page.dataframe[0].value
+    assert rows[rows["layer"] == "features.4"]["pattern"].iloc[0] == "dense"
+    assert set(rows["pattern"]) <= {"dense", "channel", ""}
+
+
+def test_a_pin_that_cannot_be_is_one_line(start) -> None:
+    page = start(model="zoo:digits_cnn", budget=["macs=60%"], patterns="channel", pin="features.0=channel@0.5")
+    press(page, "Plan")
+    (error,) = page.error
+    assert "features.0" in error.value
+    assert "\n" not in error.value
+
+
+def test_the_front_answers_at_once_and_gives_budgets(start) -> None:
+    page = press(start(model="zoo:digits_cnn", budget=["macs=50%"], patterns="channel", view="Pareto front"), "Plan")
+    slider = next(item for item in page.select_slider if item.label == "Plan on the front")
+    losses = []
+    for place in (1, len(slider.options) - 2):
+        next(item for item in page.select_slider if item.label == "Plan on the front").set_value(place)
+        settled(page)
+        losses.append(float(next(tile.value for tile in page.metric if tile.label == "Estimated loss")))
+    assert losses[0] < losses[1]
+    press(page, "Take as budget")
+    assert page.text_input(key="budget macs").value.endswith("%")
+    assert page.text_input(key="budget macs").value != "50%"
+    press(page, "Plan")
+    assert not page.error
+    assert "✓" in page.metric[0].label

@@ -30,16 +30,20 @@ class FrontPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrontInfo:
-    """The front of one cost; `plan` is (cost, loss) of the plan beside it, where there is one with this cost."""
+    """The front of one cost; `plan` is (cost, loss) of the plan beside it, where there is one with this cost.
+
+    `at` is the place of the point that is looked at.
+    """
 
     key: str
     dense: float
     points: tuple[FrontPoint, ...]
     plan: tuple[float, float] | None = None
     budget: float | None = None
+    at: int | None = None
 
 
-def frontier_info(front: Frontier, plan: Plan | None = None) -> FrontInfo:
+def frontier_info(front: Frontier, plan: Plan | None = None, at: int | None = None) -> FrontInfo:
     """The front's points, and the plan on the same axes where its loss was estimated the same way."""
     points = tuple(FrontPoint(cost=p.cost, loss=p.loss, gap=p.gap, knee=p.knee) for p in front.points)
     here: tuple[float, float] | None = None
@@ -47,7 +51,7 @@ def frontier_info(front: Frontier, plan: Plan | None = None) -> FrontInfo:
     if plan is not None and front.key in plan.costs and plan.sensitivity == front.sensitivity:
         here = (plan.costs[front.key].plan, plan.objective)
         budget = plan.costs[front.key].budget
-    return FrontInfo(key=front.key, dense=front.dense, points=points, plan=here, budget=budget)
+    return FrontInfo(key=front.key, dense=front.dense, points=points, plan=here, budget=budget, at=at)
 
 
 def frontier_plot(info: FrontInfo) -> go.Figure:
@@ -75,6 +79,17 @@ def frontier_plot(info: FrontInfo) -> go.Figure:
             marker={"symbol": "diamond", "size": 13, "color": KNEE},
             customdata=[_words(info, point.cost, point.gap) for point in knees],
             hovertemplate="knee: %{customdata}<br>estimated loss %{y:.4g}<extra></extra>",
+        )
+    if info.at is not None:
+        point = info.points[info.at]
+        figure.add_scatter(
+            name="looked at",
+            mode="markers",
+            x=[point.cost],
+            y=[point.loss],
+            marker={"symbol": "circle-open", "size": 16, "color": PLAN, "line": {"width": 2.5}},
+            customdata=[_words(info, point.cost, point.gap)],
+            hovertemplate="%{customdata}<br>estimated loss %{y:.4g}<extra></extra>",
         )
     if info.plan is not None:
         figure.add_scatter(

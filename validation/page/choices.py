@@ -12,6 +12,7 @@ from advisor.patterns.base import combined_names, pattern_names
 from advisor.planning.budgets import COSTS, TIMES, parse_budgets
 from advisor.planning.options import DEFAULT_PATTERNS
 from advisor.planning.sensitivity import SENSITIVITIES
+from validation.page import asked
 from validation.page.offer import NO_PROFILE, OWN, Offer
 
 
@@ -26,12 +27,19 @@ class Choices:
     budgets: Mapping[str, str] = field(default_factory=dict)  # key → as typed; only those that were typed
     sensitivity: str = "erk"
     include_ends: bool = False
+    pins: tuple[str, ...] = ()  # "LAYER=OPTION", as typed
+    forbidden: tuple[str, ...] = ()  # "LAYER=PATTERN"
 
     @property
     def question(self) -> tuple[object, ...]:
         """What the plan depends on; hashable."""
         budgets = tuple(sorted(self.budgets.items()))
-        return (*self.of_network, self.profile, self.patterns, budgets, self.sensitivity, self.include_ends)
+        return (*self.of_front, budgets, self.pins, self.forbidden)
+
+    @property
+    def of_front(self) -> tuple[object, ...]:
+        """What the front of a cost depends on."""
+        return (*self.of_network, self.profile, self.patterns, self.sensitivity, self.include_ends)
 
     @property
     def of_network(self) -> tuple[object, ...]:
@@ -63,6 +71,7 @@ def to_query(choices: Choices) -> dict[str, str | list[str]]:
         query["sensitivity"] = choices.sensitivity
     if choices.include_ends:
         query["ends"] = "1"
+    query |= {key: list(texts) for key, texts in (("pin", choices.pins), ("forbid", choices.forbidden)) if texts}
     return query
 
 
@@ -100,7 +109,14 @@ def from_query(query: Mapping[str, Sequence[str]], offer: Offer) -> tuple[Choice
             choices = replace(choices, sensitivity=one("sensitivity"))
         else:
             complaints.append(f"sensitivity {one('sensitivity')!r} is unknown, or needs weights of your own network")
-    return replace(choices, include_ends=one("ends") == "1"), tuple(complaints)
+    kept: dict[str, list[str]] = {"pin": [], "forbid": []}
+    for kind, texts in kept.items():
+        for text in dict.fromkeys(query.get(kind, ())):
+            told = asked.problem(text, kind)
+            (complaints if told else texts).append(told or text)
+    ends = one("ends") == "1"
+    choices = replace(choices, include_ends=ends, pins=tuple(kept["pin"]), forbidden=tuple(kept["forbid"]))
+    return choices, tuple(complaints)
 
 
 def selectable_patterns() -> tuple[str, ...]:
@@ -156,6 +172,8 @@ def problems(choices: Choices, profile: Profile | None) -> tuple[str, ...]:
     found += [budget_problem(key, text, profile) for key, text in choices.budgets.items()]
     if not choices.budgets:
         found.append("no budget yet: give at least one, such as 50% of the MACs")
+    found += [asked.problem(text, "pin") for text in choices.pins]
+    found += [asked.problem(text, "forbid") for text in choices.forbidden]
     if not choices.patterns:
         found.append("no pattern yet: allow at least one")
     return tuple(problem for problem in found if problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import streamlit as st
 from advisor.devices.profile import Profile
 from advisor.figures.wording import cost_title
 from advisor.planning.budgets import COSTS
-from validation.page import work
+from validation.page import asked, work
 from validation.page.choices import (
     Choices,
     budget_problem,
@@ -60,6 +61,8 @@ def choose(offer: Offer) -> tuple[Choices, bool]:
         sensitivity=sensitivity,
         include_ends=ends,
     )
+    pins, forbidden = choose_for_layers(choices, restored)
+    choices = replace(choices, pins=pins, forbidden=forbidden)
     missing = problems(choices, profile)
     with st.container(key="act"):
         if missing:
@@ -96,11 +99,14 @@ def choose_budgets(profile: Profile | None, restored: Choices) -> dict[str, str]
     """Returns cost → limit as typed, without those that were left empty or lack what they need."""
     budgets: dict[str, str] = {}
     columns = st.columns(2, gap="small")
+    if "budget taken" in st.session_state:  # from the front
+        taken, text = st.session_state.pop("budget taken")
+        st.session_state[f"budget {taken}"] = text
     for position, cost in enumerate(COSTS):
         needs = cost_needs(cost, profile)
         typed = columns[position % 2].text_input(
             cost_title(cost),
-            restored.budgets.get(cost, ""),
+            "" if f"budget {cost}" in st.session_state else restored.budgets.get(cost, ""),
             key=f"budget {cost}",
             placeholder="no limit",
             disabled=bool(needs),
@@ -112,6 +118,41 @@ def choose_budgets(profile: Profile | None, restored: Choices) -> dict[str, str]
         complain(budget_problem(cost, typed, profile))
     st.caption("A share of the dense network, `60%`, or absolute: `5M`, `12ms`, `40MB`, `3mJ`.")
     return budgets
+
+
+def choose_for_layers(choices: Choices, restored: Choices) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Pins and forbidden patterns, to choose among the network's layers or to type; globs of layers, too."""
+    job = desk().find(work.network_key(choices))
+    offers = asked.offered(job.result if job is not None else None, choices.patterns)
+    state = st.session_state
+    if "pins by hand" in state:  # from the view that changes a plan by hand
+        state["pins"] = state.pop("pins by hand")
+    found = []
+    for title, key, kept, offer, kind, text in (
+        ("Pinned", "pins", restored.pins, offers[0], "pin", "LAYER=OPTION, as layer4.*=channel@0.25"),
+        (
+            "Forbidden",
+            "forbidden",
+            restored.forbidden,
+            offers[1],
+            "forbid",
+            "LAYER=PATTERN, as layer1.*=width",
+        ),
+    ):
+        held = list(state[key]) if key in state else list(kept)
+        chosen = st.multiselect(
+            title,
+            list(dict.fromkeys((*held, *offer))),
+            None if key in state else list(kept),
+            key=key,
+            placeholder="none",
+            accept_new_options=True,
+            help=f"{text}. Choose, or type one and press Enter.",
+        )
+        for one in chosen:
+            complain(asked.problem(one, kind))
+        found.append(tuple(chosen))
+    return found[0], found[1]
 
 
 def complain(problem: str) -> None:

@@ -25,9 +25,9 @@ STYLE = """<style>
 [data-testid="stMetricLabel"] p {font-size: .8rem;}
 h1 {font-size: 1.5rem !important; padding: 0 !important;}
 [data-testid="stMain"] h2 {font-size: 1.25rem; padding: 0;}
-.st-key-tiles [data-testid="stVerticalBlock"] {gap: .2rem;}
+[class*="st-key-tiles"] [data-testid="stColumn"] [data-testid="stVerticalBlock"] {gap: .2rem;}
 @media (max-width: 640px) {[data-testid="stMainBlockContainer"] {padding-top: 3rem !important;}
-  .st-key-tiles [data-testid="stColumn"] {min-width: calc(50% - 1rem);}}
+  [class*="st-key-tiles"] [data-testid="stColumn"] {min-width: calc(50% - 1rem);}}
 [data-testid="stLayoutWrapper"]:has(> .st-key-act) {position: sticky; bottom: 0; z-index: 9;
   padding: .5rem 0 .9rem; backdrop-filter: blur(14px);}
 </style>"""

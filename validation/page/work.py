@@ -11,6 +11,7 @@ from advisor.network import Network
 from advisor.planning.frontier import Frontier
 from advisor.plans.plan import Plan
 from validation.data.registry import DATA, image_shape, suited
+from validation.page import asked
 from validation.page.choices import Choices
 from validation.page.jobs import Command, Desk, Job
 from validation.page.offer import Offer
@@ -31,7 +32,11 @@ def network_job(desk: Desk, choices: Choices) -> Job:
             )
             return advisor.analyze(loaded.module, loaded.example_inputs, name=loaded.name)
 
-    return desk.job(("network", choices.of_network), work)
+    return desk.job(network_key(choices), work)
+
+
+def network_key(choices: Choices) -> tuple[object, ...]:
+    return ("network", choices.of_network)
 
 
 def plan_key(choices: Choices, offer: Offer) -> tuple[object, ...]:
@@ -49,6 +54,7 @@ def plan_job(desk: Desk, choices: Choices, network: Network, offer: Offer) -> Jo
             patterns=choices.patterns,
             sensitivity=choices.sensitivity,
             include_ends=choices.include_ends,
+            **asked.arguments(choices.pins, choices.forbidden),
         )
 
     return desk.again(plan_key(choices, offer), work)
@@ -68,9 +74,7 @@ def front_job(desk: Desk, choices: Choices, network: Network, offer: Offer, cost
             include_ends=choices.include_ends,
         )
 
-    return desk.job(
-        ("front", cost, offer.stamp(choices.profile), (*choices.question[:-3], *choices.question[-2:])), work
-    )
+    return desk.job(("front", cost, offer.stamp(choices.profile), choices.of_front), work)
 
 
 def measurement(
