@@ -5,11 +5,16 @@ import pytest
 from advisor.figures.reading import number
 from advisor.figures.theme import PATTERN_COLOURS, base_layout, in_order, log_axis, pattern_colour
 from advisor.figures.wording import axis_title, big, cost_text, cost_title, percent
+from advisor.patterns.base import combined_names
 
 
 def test_every_pattern_has_a_colour_of_its_own() -> None:
     assert len(set(PATTERN_COLOURS.values())) == len(PATTERN_COLOURS)
     assert pattern_colour("mine") not in PATTERN_COLOURS.values()
+    together = {pattern_colour(name) for name in combined_names()}
+    assert len(together) == len(combined_names())
+    assert not together & set(PATTERN_COLOURS.values())
+    assert pattern_colour("width+group") == "#738859"
     assert in_order(["mine", "group", "dense", "group"]) == ["dense", "group", "mine"]
 
 

@@ -38,6 +38,15 @@ def test_the_module_holds_what_the_plan_promised(pattern: str, network: Network)
         assert "direct" in ran.values()
 
 
+def test_a_layer_narrowed_and_sparse_holds_what_the_plan_promised(network: Network) -> None:
+    plan = advisor.plan(network, budgets={"macs": "6%"}, patterns=["width+channel"])
+    assert "width+channel" in {layer.pattern for layer in plan.layers}
+    assert network.module is not None
+    found = count(Contestant(label="plan", plan=plan), network.module, network)
+    assert found.params == plan.costs["params"].plan
+    assert found.macs == plan.costs["macs"].plan
+
+
 def test_dense_is_counted_as_analysed(network: Network) -> None:
     assert network.module is not None
     found = count(Contestant(label="dense", plan=None), network.module, network)
