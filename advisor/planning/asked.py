@@ -74,7 +74,8 @@ class Rule:
 class Asked:
     """Everything that was asked. A rule for a layer by its name goes before one by a glob, the last glob before others.
 
-    Rules of different kinds hold together; of `forbid` all hold.
+    Rules of different kinds hold together, of `forbid` all; but a pin of a layer by its name is an exception from what
+    globs say of it.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -86,7 +87,8 @@ class Asked:
             rules = [rule for rule in self.rules if rule.kind == kind and matches(rule.layers, layer)]
             named = [rule for rule in rules if rule.layers == layer]
             found += rules if kind == "forbid" else (named or rules)[-1:]
-        return found
+        pinned = any(rule.kind == "pin" and rule.layers == layer for rule in found)
+        return [rule for rule in found if rule.layers == layer] if pinned else found
 
     def text_of(self, layer: str) -> str:
         """ "pin dense and min_density 0.5"; "" where nothing was asked of this layer."""

@@ -117,7 +117,7 @@ def listed(options: Sequence[Option]) -> str:
         found.setdefault(option.pattern, []).append(option.density)
     parts = []
     for pattern, densities in found.items():
-        distinct = list(dict.fromkeys(f"{density:.4g}" for density in densities))
+        distinct = list(dict.fromkeys(f"{density:.4g}" for density in sorted(densities, reverse=True)))
         more = ", …" if len(distinct) > _DENSITIES else ""
         parts.append(pattern if pattern == "dense" else f"{pattern} at {', '.join(distinct[:_DENSITIES])}{more}")
     return ", ".join(parts)

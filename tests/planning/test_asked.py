@@ -72,12 +72,7 @@ def test_a_name_goes_before_globs_and_the_last_glob_before_others() -> None:
         min_density={"*": 0.1, "layer4.*": 0.3},
         forbidden={"*": ["width"], "layer4.conv": ["group"]},
     )
-    assert [rule.text for rule in asked.of("layer4.conv")] == [
-        "pin 0.5",
-        "forbid width",
-        "forbid group",
-        "min_density 0.3",
-    ]
+    assert [rule.text for rule in asked.of("layer4.conv")] == ["pin 0.5", "forbid group"]
     assert [rule.text for rule in asked.of("layer4.other")] == ["pin dense", "forbid width", "min_density 0.3"]
     assert [rule.text for rule in asked.of("stem")] == ["forbid width", "min_density 0.1"]
 
@@ -169,6 +164,13 @@ def test_an_impossible_rule_is_explained(asked: dict[str, Any], says: str) -> No
         restrict(three(), asked_of(**asked))
     assert says in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_pin_by_name_is_an_exception() -> None:
+    left = restrict(three(), asked_of(pins={"net.a": "dense"}, max_density=0.5))
+    assert [[option.density for option in options] for options in left.table.options] == [[1.0], [0.5, 0.25], [1.0]]
+    with pytest.raises(PlanError, match=r"layer net\.a: no option for pin dense and max_density 0\.5"):
+        restrict(three(), asked_of(pins={"net.a": "dense"}, max_density={"net.a": 0.5}))
 
 
 def test_a_glob_leaves_alone_what_can_only_stay_dense() -> None:

@@ -61,6 +61,7 @@ def test_patterns_names_and_blanks(tmp_path: Path) -> None:
         ("layer,sparsity,latency,loss\na,0,1,0\n", "column density: it is missing, got layer, sparsity, latency, loss"),
         ("layer,sparsity,latency,loss\na,0,1,0\n", "density = 1 - sparsity"),
         ("layer,density,latency\na,1,1\n", "header, column loss: it is missing"),
+        ("layer;density;loss;macs\na;1;0;4\n", "expected layer, density, loss and the costs; put commas between them"),
         ("layer,density,loss\na,1,0\n", "no column of a cost"),
         ("layer,density,loss,peak_memory\na,1,0,4\n", "a peak is no sum over layers"),
         ("layer,density,loss,,macs\na,1,0,,4\n", "a column without a name"),
@@ -211,6 +212,10 @@ def test_the_text_tells_what_a_file_is(tmp_path: Path) -> None:
     assert open_table(timings).layers == ("conv", "fc")
     assert open_table(timings, "quadratic").objective((2, 1)) == 1.0
     assert open_table(costs).layers == ("a", "b")
+    with pytest.raises(
+        PlanError, match="linear: no such file, and no prior of losses; known: log, log-time, quadratic"
+    ):
+        open_table(timings, "linear")
     with pytest.raises(PlanError, match="a CSV has its losses in the column loss"):
         open_table(costs, "log")
 

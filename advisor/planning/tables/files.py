@@ -28,6 +28,8 @@ def open_table(path: str | Path, losses: str | None = None) -> CostTable:
 
         if losses is None or losses in PRIORS:
             return from_spdy(path, prior=losses or "log")
+        if not Path(losses).exists():
+            raise PlanError(f"{losses}: no such file, and no prior of losses; known: {', '.join(PRIORS)}")
         return from_spdy(path, loss=losses)
     if losses is not None:
         raise PlanError(f"{path}: a CSV has its losses in the column loss; leave out {losses!r}")

@@ -104,6 +104,7 @@ def _cost_columns(header: Sequence[str], file: str) -> list[str]:
     for column in REQUIRED:
         if column not in header:
             hint = "; density = 1 - sparsity" if column == "density" and "sparsity" in header else ""
+            hint = "; put commas between them" if len(header) == 1 and column in header[0] else hint
             raise PlanError(
                 f"{file} header, column {column}: it is missing, got {', '.join(header)[:200]}, expected layer, "
                 f"density, loss and the costs{hint}"
