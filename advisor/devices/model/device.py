@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from math import exp
@@ -51,6 +51,7 @@ class DeviceModel:
     def _look_at(self, steps: Sequence[Step]) -> None:
         """Asks the learners for all steps that nobody asked for yet, at once; sparse layers rise with their curve."""
         new = [step for step in dict.fromkeys(steps) if step not in self._steps]
+        self.look_ahead(step.execution for step in new if step.execution and step.execution.method == "direct")
         ms, beyond = self._model(new)
         for step, taken, out in zip(new, ms.tolist(), beyond.tolist(), strict=True):
             if step.execution is not None and step.execution.method == "direct":
@@ -60,20 +61,26 @@ class DeviceModel:
 
     def layer(self, execution: Execution) -> Estimate:
         """One forward layer with its 80 % interval; of sparse ones, more kept connections never take less time."""
-        asked = execution
-        if (known := self._layers.get(asked)) is None:
-            execution = replace(execution, bias=True)  # folding gives one to whoever has none, and it costs nothing
-            curve = along_kept(execution)
-            ms, beyond = self._along(curve.executions)
-            known = self._estimate(curve.at(ms), bool(beyond[curve.place]), class_of(step_of(execution)))
-            self._layers[asked] = known
-        return known
+        if execution not in self._layers:
+            self.look_ahead((execution,))
+        return self._layers[execution]
 
-    def _along(self, executions: tuple[Execution, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """The same for every layer that differs in its kept connections alone: asked of the learner once."""
-        if executions not in self._curves:
-            self._curves[executions] = self._model([step_of(e) for e in executions])
-        return self._curves[executions]
+    def look_ahead(self, executions: Iterable[Execution]) -> None:
+        """Asks the learners for all layers that nobody asked for yet, at once: one by one that takes long."""
+        # Folding gives a bias to whoever has none, and it costs nothing.
+        asked = {e: along_kept(replace(e, bias=True)) for e in executions if e not in self._layers}
+        new = [c.executions for c in asked.values() if c.executions not in self._curves]
+        points = list(dict.fromkeys(e for curve in new for e in curve))
+        if points:
+            ms, beyond = self._model([step_of(e) for e in points])
+            places = {e: i for i, e in enumerate(points)}
+            for curve in new:
+                order = [places[e] for e in curve]
+                self._curves[curve] = ms[order], beyond[order]
+        for execution, known in asked.items():
+            times, beyond = self._curves[known.executions]
+            out = bool(beyond[known.place])
+            self._layers[execution] = self._estimate(known.at(times), out, class_of(step_of(execution)))
 
     def whole(self, recording: Recording) -> WholeEstimate:
         """A whole run from its steps."""

@@ -47,7 +47,15 @@ def along_kept(execution: Execution) -> Curve:
 
 def rising(values: np.ndarray) -> np.ndarray:
     """The nearest non-decreasing sequence in least squares (pool adjacent violators)."""
-    from sklearn.isotonic import IsotonicRegression
-
-    found: np.ndarray = IsotonicRegression().fit_transform(np.arange(len(values)), values)
-    return found
+    means: list[float] = []
+    counts: list[int] = []
+    for value in values.tolist():
+        means.append(value)
+        counts.append(1)
+        while len(means) > 1 and means[-2] > means[-1]:
+            count = counts[-2] + counts[-1]
+            means[-2] = (means[-2] * counts[-2] + means[-1] * counts[-1]) / count
+            counts[-2] = count
+            means.pop()
+            counts.pop()
+    return np.repeat(means, counts)

@@ -6,7 +6,7 @@ what lies between them is a weighted mean of two predictions, and can be neither
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import exp, log
 from typing import TYPE_CHECKING
@@ -78,6 +78,11 @@ class ThreadsModel:
 
     def layer(self, execution: Execution) -> Estimate:
         return self._between(self._fewer.layer(execution), self._more.layer(execution))
+
+    def look_ahead(self, executions: Iterable[Execution]) -> None:
+        asked = tuple(executions)
+        self._fewer.look_ahead(asked)
+        self._more.look_ahead(asked)
 
     def whole(self, recording: Recording) -> WholeEstimate:
         one, two = self._fewer.whole(recording), self._more.whole(recording)

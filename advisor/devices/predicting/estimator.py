@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from advisor.devices.predicting.predict import Estimate, Origin
@@ -44,4 +44,13 @@ class Estimator(Protocol):
 
     def whole(self, recording: Recording) -> WholeEstimate:
         """A run, from the operators that it takes."""
+        ...
+
+
+@runtime_checkable
+class LooksAhead(Protocol):
+    """An estimator that answers for many layers more quickly than for each."""
+
+    def look_ahead(self, executions: Iterable[Execution]) -> None:
+        """Remembers the times of these layers, so that `layer` finds them."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,14 @@ import numpy as np
 from advisor.devices.measuring.subject import batch_of, dtype_of
 from advisor.devices.predicting.parts import LayerTime, layer_time, output_share, rest_of, rest_shares
 from advisor.patterns.narrowed import is_narrowed
+from advisor.runtime.execution import executions
+from advisor.runtime.methods import known_methods, ways
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Origin, Profile
     from advisor.network import Network
     from advisor.patterns.option import Option
+    from advisor.runtime.execution import Execution
     from advisor.runtime.methods import Method
 
 
@@ -48,6 +51,7 @@ def option_times(
         ProfileError: the profile holds no times, or was made under other settings.
     """
     warnings = profile.check(batch=batch_of(network), dtype=dtype_of(network), training=training)
+    profile.look_ahead(_all_executions(network, profile, options, training=training))
     rest = rest_of(network, profile, training=training)
     shares = rest_shares(network)
     times: dict[str, list[LayerTime]] = {}
@@ -76,6 +80,17 @@ def option_times(
         rest_ms=beside,
         notes=(*rest.notes, *_beyond(options, times), *warnings),
     )
+
+
+def _all_executions(
+    network: Network, profile: Profile, options: Mapping[str, Sequence[Option]], *, training: bool
+) -> Iterator[Execution]:
+    """By every method that `choice.fastest` compares."""
+    for layer in network.sparsifiable:
+        for option in options.get(layer.name, ()):
+            found = known_methods(profile.methods, ways(layer, option, training=training, device=profile.device))
+            for method in found:
+                yield from executions(layer, option, training=training, method=method)
 
 
 def _counted(options: Sequence[Option], times: Sequence[LayerTime]) -> np.ndarray:
