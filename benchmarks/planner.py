@@ -1,10 +1,11 @@
-"""Solve times and gaps of the exact planner beside a greedy one, on tables of ResNet-50's size.
+"""How fast and how good the exact planner is, beside SPDY's dynamic program and greedy rules, in one run.
 
-    python benchmarks/planner.py [--spdy FOLDER] [--seeds 2]
+    python benchmarks/planner.py [--data FOLDER] [--parts spdy,growth,fronts] [--seeds 2]
 
-The synthetic tables have 105 layers × 42 options under three budgets at once. `--spdy` adds tables made of real CPU
-timings: text files as SPDY (Frantar and Alistarh 2022) stores them, one block per layer of "seconds sparsity" lines.
-The loss is −ln(density) per layer, weighted by the ERK score where layers have one. Nothing is asserted.
+`--data` is a folder of timing tables as SPDY (Frantar and Alistarh 2022) stores them: real CPU timings of each layer at
+42 densities. Their losses are priors, named in the table: `log` is -ln(density) of every layer, `quadratic` SPDY's.
+Synthetic tables have three budgets (latency, parameters, MACs) at half of dense each, and -ln(density) by a lognormal
+weight per layer as loss. CPU seconds stand beside seconds, since others may share the machine. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -12,148 +13,146 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from tabulate import tabulate
 
+import advisor
 from advisor.errors import AdvisorError
-from advisor.patterns.option import DENSE, Option
-from advisor.planning.frontier import trace_front
+from advisor.planning.fronts import trace_front
 from advisor.planning.solve import solve
-from advisor.planning.table import CostTable
+from advisor.planning.table import Choice, CostTable
 
-LAYERS, OPTIONS = 105, 42
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
 
+from benchmarks.planning.rivals import dynamic_program, greedy  # noqa: E402
+from benchmarks.planning.synthetic import synthetic  # noqa: E402
 
-def synthetic(seed: int) -> CostTable:
-    """Layers of sizes as in a large network; times fall with the density, less than in proportion, and noisily."""
-    rng = np.random.default_rng(seed)
-    densities = np.append(1.0, np.geomspace(0.95, 0.01, OPTIONS - 1))
-    params = np.exp(rng.normal(11, 1.2, LAYERS))
-    macs = np.exp(rng.normal(17, 1.0, LAYERS))
-    weight = rng.lognormal(0, 1, LAYERS)
-    ms = macs / 1e8
-    return table(
-        [f"layer{i}" for i in range(LAYERS)],
-        [densities] * LAYERS,
-        {
-            "params": [np.ceil(n * densities) for n in params],
-            "macs": [np.ceil(n * densities) for n in macs],
-            "latency": [n * (0.15 + 0.85 * densities) * rng.uniform(0.9, 1.1, OPTIONS) for n in ms],
-        },
-        weight / weight.sum(),
-    )
+SHARES = (0.8, 0.65, 0.5)
+PRIORS = ("log", "quadratic")
+SIZES = ((26, 42), (52, 42), (105, 42), (210, 42), (420, 42), (1000, 100), (10_000, 50))
+LARGEST_FOR_GREEDY = 105
 
 
-def spdy(path: Path) -> CostTable:
-    """One timing file: a name, then lines of seconds and sparsity, for each layer; "base" and "prunable" are totals."""
-    names: list[str] = []
-    rows: list[list[tuple[float, float]]] = []
-    for line in path.read_text().splitlines():
-        words = line.split()
-        if len(words) == 2:
-            rows[-1].append((1e3 * float(words[0]), 1 - float(words[1])))
-        elif words and not words[0].replace(".", "").isdigit():
-            names.append(words[0])
-            rows.append([])
-    layers = [(name, np.array(row)) for name, row in zip(names, rows, strict=True) if row]
-    count = len(layers)
-    return table(
-        [name for name, _ in layers],
-        [np.maximum(row[:, 1], 1e-3) for _, row in layers],
-        {"latency": [row[:, 0] for _, row in layers]},
-        np.full(count, 1 / count),
-    )
+def timed(work: Callable[[], Any]) -> tuple[Any, str]:
+    """What `work` returns, and "seconds / CPU seconds"."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = work()
+    return found, f"{time.perf_counter() - wall:.2f} / {time.process_time() - cpu:.2f}"
 
 
-def table(
-    names: list[str], densities: list[np.ndarray], costs: Mapping[str, list[np.ndarray]], weights: np.ndarray
-) -> CostTable:
-    options = [
-        (
-            DENSE,
-            *(Option(pattern="unstructured", density=float(d), parameters={"level": k}) for k, d in enumerate(row[1:])),
-        )
-        for row in densities
-    ]
-    return CostTable(
-        layers=tuple(names),
-        options=tuple(options),
-        costs={key: tuple(columns) for key, columns in costs.items()},
-        loss=tuple(w * np.abs(np.log(row)) for w, row in zip(weights, densities, strict=True)),
-    )
-
-
-def greedy(costs: CostTable, limits: Mapping[str, float]) -> float | None:
-    """From dense, again and again the exchange of one option that saves most of what is over per loss added."""
-    choice = np.array(costs.dense)
-    count = len(costs.layers)
-    keys = list(limits)
-    columns = [np.array([costs.costs[key][layer] for key in keys]) for layer in range(count)]  # (M, K)
-    totals = np.array([costs.total(key, choice) for key in keys])
-    limit = np.array([limits[key] for key in keys])
-    while np.any(over := np.maximum(totals - limit, 0) / limit):
-        best: tuple[float, int, int] | None = None
-        for layer in range(count):
-            now = choice[layer]
-            saved = np.minimum(columns[layer][:, now : now + 1] - columns[layer], over[:, None] * limit[:, None])
-            worth = (saved / limit[:, None])[over > 0].sum(axis=0)
-            added = costs.loss[layer] - costs.loss[layer][now]
-            rate = np.where((worth > 1e-12) & (added > 0), worth / np.maximum(added, 1e-12), -np.inf)
-            k = int(np.argmax(rate))
-            if rate[k] > 0 and (best is None or rate[k] > best[0]):
-                best = (float(rate[k]), layer, k)
-        if best is None:
-            return None
-        _, layer, k = best
-        totals = totals + columns[layer][:, k] - columns[layer][:, choice[layer]]
-        choice[layer] = k
-    return costs.objective(choice)
-
-
-def rows_of(name: str, costs: CostTable, shares: tuple[float, ...], gap: float) -> list[list[str]]:
+def spdy_rows(folder: Path, gap: float) -> list[list[str]]:
+    """One row per table, prior and share of the dense time."""
     rows = []
-    size = f"{len(costs.layers)} × {max(map(len, costs.options))}"
-    for share in shares:
-        limits = {key: share * costs.total(key, costs.dense) for key in costs.keys}
-        began = time.perf_counter()
-        try:
-            found = solve(costs, limits, gap=gap)
-        except AdvisorError as error:
-            rows.append([name, size, str(len(limits)), f"{share:.0%}", str(error)[:60]])
-            continue
-        seconds = time.perf_counter() - began
-        began = time.perf_counter()
-        rival = greedy(costs, limits)
-        rival_seconds = time.perf_counter() - began
-        worse = "finds none" if rival is None else f"{100 * (rival / found.objective - 1):.2f} %"
-        quality = [f"{seconds:.2f}", f"{100 * found.gap:.4f} %", found.status, f"{rival_seconds:.2f}", worse]
-        rows.append([name, size, str(len(limits)), f"{share:.0%}", *quality])
+    for path in sorted(folder.glob("*.txt")):
+        for prior in PRIORS:
+            table = CostTable.from_spdy(path, prior=prior)
+            for share in SHARES:
+                limit = share * table.total("latency", table.dense)
+                head = [path.stem, f"{len(table.layers)} × {max(map(len, table.options))}", prior, f"{share:.0%}"]
+                rows.append([*head, *_beside(table, limit, gap)])
     return rows
+
+
+def _beside(table: CostTable, limit: float, gap: float) -> list[str]:
+    limits = {"latency": limit}
+    try:
+        ours, seconds = timed(lambda: solve(table, limits, gap=gap))
+    except AdvisorError as error:
+        return [str(error)[:70]]
+    cells = [f"{ours.objective:.5f}", f"{100 * ours.gap:.4f} %", seconds]
+    rivals: dict[str, Callable[[], Choice | None]] = {
+        "dynamic program": lambda: dynamic_program(table, "latency", limit),
+        "greedy": lambda: greedy(table, limits, by_step=False),
+        "step by step": lambda: greedy(table, limits, by_step=True),
+    }
+    for rival in rivals.values():
+        found, seconds = timed(rival)
+        cells += [*_judged(table, found, limits, ours.objective), seconds]
+    return cells
+
+
+def _judged(table: CostTable, choice: Choice | None, limits: Mapping[str, float], best: float) -> list[str]:
+    """How much more a choice loses than ours, and by how much it is over its budget."""
+    if choice is None:
+        return ["finds none", ""]
+    over = max(table.total(key, choice) / limit - 1 for key, limit in limits.items())
+    return [f"{100 * (table.objective(choice) / best - 1):+.3f} %", f"{100 * over:+.4f} %" if over > 0 else "0"]
+
+
+def growth_rows(seeds: int, gap: float) -> list[list[str]]:
+    """Solve time over the size of the table, three budgets at once."""
+    rows = []
+    for layers, options in SIZES:
+        for seed in range(seeds if layers <= LARGEST_FOR_GREEDY else 1):
+            table = synthetic(seed, layers, options)
+            limits = {key: 0.5 * table.total(key, table.dense) for key in table.keys}
+            found, seconds = timed(lambda t=table, m=limits: solve(t, m, gap=gap, time_limit=300.0))  # type: ignore[misc]
+            cells = [f"{100 * found.gap:.5f} %", found.status, seconds]
+            if layers <= LARGEST_FOR_GREEDY:
+                rival, took = timed(lambda t=table, m=limits: greedy(t, m, by_step=False))  # type: ignore[misc]
+                cells += [_judged(table, rival, limits, found.objective)[0], took]
+            rows.append([f"{layers} × {options} × {len(limits)}", str(seed), *cells])
+    return rows
+
+
+def front_rows(gap: float) -> list[list[str]]:
+    """Fronts of 20 points: a table of large size, and ResNet-50 by the shipped profile, all included."""
+    table = synthetic(0)
+    rows = []
+    for costs in (("latency",), ("latency", "params")):
+        points, seconds = timed(lambda c=costs: trace_front(table, c, 20, gap=gap))  # type: ignore[misc]
+        rows.append(["synthetic 105 × 42", " and ".join(costs), *_front_cells(points), seconds])
+    network, analysed = timed(_resnet50)
+    profile = advisor.load_profile("amd-epyc-resnet50")
+    for costs in (("latency",), ("latency", "params")):
+        front, seconds = timed(lambda c=costs: advisor.frontier(network, profile=profile, cost=c, points=20, gap=gap))  # type: ignore[misc]
+        rows.append([f"resnet50 (analysis {analysed})", " and ".join(costs), *_front_cells(front.points), seconds])
+    return rows
+
+
+def _front_cells(points: Any) -> list[str]:
+    return [str(len(points)), f"{100 * max(point.gap for point in points):.4f} %"]
+
+
+def _resnet50() -> Any:
+    import torch
+    import torchvision
+
+    with torch.device("meta"):
+        model = torchvision.models.resnet50(weights=None)
+    return advisor.analyze(model, (1, 3, 224, 224), name="torchvision:resnet50")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--spdy", type=Path, metavar="FOLDER", help="timing tables in SPDY's format")
-    parser.add_argument("--seeds", type=int, default=2, help="synthetic tables")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "spdy", metavar="FOLDER")
+    parser.add_argument("--parts", default="spdy,growth,fronts", metavar="A,B", help="which tables to print")
+    parser.add_argument("--seeds", type=int, default=2, help="synthetic tables of each of the smaller sizes")
     parser.add_argument("--gap", type=float, default=1e-3)
-    arguments = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, gap asked {arguments.gap:.2%}\n")
-    rows = []
-    for seed in range(arguments.seeds):
-        rows += rows_of(f"synthetic {seed}", synthetic(seed), (0.7, 0.5, 0.3), arguments.gap)
-    if arguments.spdy is not None:
-        for path in sorted(arguments.spdy.glob("*.txt")):
-            rows += rows_of(path.stem, spdy(path), (0.8, 0.6, 0.5), arguments.gap)
-    heads = ["table", "L × K", "budgets", "share", "seconds", "gap", "status", "greedy s", "greedy is worse by"]
-    print(tabulate(rows, headers=heads, disable_numparse=True))
-    began = time.perf_counter()
-    front = trace_front(synthetic(0), "latency", 20, gap=arguments.gap)
-    largest = max(point.gap for point in front)
-    print(f"\nfront of 20 points: {time.perf_counter() - began:.1f} s, {len(front)} points, largest gap {largest:.3%}")
+    given = parser.parse_args()
+    parts = given.parts.split(",")
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, gap asked {given.gap:.2%}\n")
+    if "spdy" in parts:
+        if given.data.is_dir():
+            heads = ["table", "L × K", "loss", "share", "ours", "gap", "s / CPU s"]
+            for rival in ("dynamic program", "greedy", "step by step"):
+                heads += [f"{rival}: loss", "over budget", "s / CPU s"]
+            print(tabulate(spdy_rows(given.data, given.gap), headers=heads, disable_numparse=True), flush=True)
+        else:
+            print(f"SKIPPED: no timing tables under {given.data}; give their folder with --data", file=sys.stderr)
+    if "growth" in parts:
+        heads = ["L × K × budgets", "seed", "gap", "status", "s / CPU s", "greedy: loss", "s / CPU s"]
+        print("\n" + tabulate(growth_rows(given.seeds, given.gap), headers=heads, disable_numparse=True), flush=True)
+    if "fronts" in parts:
+        heads = ["front of 20 points", "over", "points", "largest gap", "s / CPU s"]
+        print("\n" + tabulate(front_rows(given.gap), headers=heads, disable_numparse=True), flush=True)
 
 
 if __name__ == "__main__":

@@ -54,8 +54,10 @@ def _front(
 ) -> list[int]:
     if len(members) < 2:
         return members
-    order = sorted(members, key=lambda k: (*(float(c[k]) for c in ties), k))
-    values = np.array([[column[k] for column in columns] for k in order]).reshape(len(order), len(columns))
+    order = np.array(members)
+    if ties:
+        order = order[np.lexsort([column[order] for column in reversed(ties)])]
+    values = np.array([column[order] for column in columns]).reshape(len(columns), len(order)).T
     # below[i, j]: i is at most j everywhere. Equal in both directions: the earlier in `order` wins.
     below = np.all(values[:, None, :] <= values[None, :, :], axis=2)
     if names is not None:
@@ -63,4 +65,5 @@ def _front(
         below &= (own[:, None] == own[None, :]) | (own == "dense")[:, None]
     earlier = np.triu(np.ones_like(below), 1)
     beaten = np.any(below & (~below.T | earlier), axis=0)
-    return [k for k, out in zip(order, beaten, strict=True) if not out]
+    found: list[int] = order[~beaten].tolist()
+    return found

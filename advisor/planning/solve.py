@@ -13,6 +13,7 @@ from advisor.planning.feasible import feasible, least
 from advisor.planning.infeasible import explain
 from advisor.planning.program import Answer, Program, build_program
 from advisor.planning.relax import Relaxation, relax
+from advisor.planning.single import solve_single
 from advisor.planning.table import Choice, CostTable
 
 _FIRST_SHARE = 0.7  # of the time limit for the program as it is, the rest for better plans near the one found
@@ -47,8 +48,9 @@ def solve(
     """Least loss within `limits`, proven to `gap`.
 
     The linear relaxation comes first: it bounds the loss, prices the limits, and leaves a core of options to the
-    integer program (`core`). The answer is totalled again on the raw table, and is never over a limit: a choice that
-    the solver let through within its tolerance is excluded and the program solved again.
+    integer program (`core`); under one limit without width groups the rest is a knapsack (`single`), solved to the
+    optimum. The answer is totalled again on the raw table, and is never over a limit: a choice that the solver let
+    through within its tolerance is excluded and the program solved again.
 
     Args:
         table: the costs.
@@ -76,7 +78,8 @@ def solve(
     found = Found(choice=None, bound=relaxed.bound, is_infeasible=relaxed.status == "infeasible")
     if not found.is_infeasible:
         known = relaxed.choice if known is None else _better(table, known, relaxed)
-        found = solve_core(program, limits, relaxed, known=known, gap=gap, deadline=first)
+        single = solve_single(program, limits, relaxed, known=known, gap=gap, deadline=first)
+        found = single or solve_core(program, limits, relaxed, known=known, gap=gap, deadline=first)
     if found.is_infeasible:
         raise BudgetError(explain(table, limits, hint=hint, max_patterns=max_patterns))
     choice = found.choice

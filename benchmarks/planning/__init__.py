@@ -1,0 +1,1 @@
+"""Tables and rivals of the planner's benchmark."""
