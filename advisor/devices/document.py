@@ -13,6 +13,7 @@ import jsonschema
 from advisor.devices.energy import Coefficients
 from advisor.devices.profile import Measurement, Profile, StepTime, Whole
 from advisor.devices.settings import Machine, Settings
+from advisor.devices.steps.document import listed, step_document, step_from
 from advisor.devices.suite.table import table_document, table_from
 from advisor.errors import AdvisorError, ProfileError
 
@@ -148,21 +149,14 @@ def _whole_document(whole: Whole) -> dict[str, Any]:
 
 
 def _step_document(found: StepTime) -> dict[str, Any]:
-    step = {item.name: getattr(found.step, item.name) for item in fields(found.step) if item.name != "execution"}
     times = {name: getattr(found, name) for name in ("median_ms", "low_ms", "high_ms", "repeats")}
-    return {"step": step, **times}
+    return {"step": step_document(found.step), **times}
 
 
 def _step_from(document: dict[str, Any]) -> StepTime:
-    from advisor.devices.steps.step import Step
-
-    shapes = {name: tuple(tuple(shape) for shape in document["step"][name]) for name in ("inputs", "outputs")}
-    step = Step(**(document["step"] | shapes | {"parameters": tuple(document["step"]["parameters"])}))
-    if len(step.inputs) != len(step.layouts):
-        raise ValueError(f"step {step.target}: {len(step.inputs)} inputs and {len(step.layouts)} layouts")
-    found = StepTime(**(document | {"step": step}))
+    found = StepTime(**(document | {"step": step_from(listed(document["step"]))}))
     if not 0 < found.low_ms <= found.median_ms <= found.high_ms:
-        raise ValueError(f"step {step.target}: low, median and high ms are no interval")
+        raise ValueError(f"step {found.step.target}: low, median and high ms are no interval")
     return found
 
 

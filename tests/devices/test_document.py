@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from advisor.devices.document import from_document, to_document
 from advisor.devices.energy import Coefficients
 from advisor.devices.profile import Profile, StepTime, list_profiles, load_profile
-from advisor.devices.steps.step import Step
 from advisor.errors import ProfileError
 from advisor.network import Network
+from tests.devices.formula import operator
 from tests.devices.synthetic import MACHINE, SETTINGS, all_executions, profile_of, widths
 
 
@@ -36,17 +36,8 @@ def test_a_profile_survives_its_file(profile: Profile, tmp_path: Path) -> None:
 
 
 def test_what_was_timed_in_place_survives_its_file(profile: Profile, tmp_path: Path) -> None:
-    step = Step(
-        target="add",
-        family="elementwise",
-        inputs=((1, 8, 4, 4), (1, 8, 4, 4)),
-        layouts="cc",
-        outputs=((1, 8, 4, 4),),
-        parameters=(1,),
-        dtype="float32",
-        read_bytes=1024,
-        written_bytes=512,
-    )
+    shape = (1, 8, 4, 4)
+    step = operator("add", (shape, shape), shape, 1)
     (whole,) = profile.networks.values()
     known = replace(
         whole, parts={"elementwise": 0.1}, interpreter_ms=-0.02, saved={"features.8": -0.01}, deviation=0.03
@@ -56,8 +47,13 @@ def test_what_was_timed_in_place_survives_its_file(profile: Profile, tmp_path: P
     made.save(tmp_path / "p.json")
     assert load_profile(tmp_path / "p.json") == made
     document = to_document(made)
-    document["steps"][0]["step"]["layouts"] = "c"
-    with pytest.raises(ProfileError, match="2 inputs and 1 layouts"):
+    older = {"target": "add", "family": "elementwise", "inputs": [list(shape)] * 2, "layouts": "cc",
+             "outputs": [list(shape)], "parameters": [1], "dtype": "float32", "read_bytes": 1024, "written_bytes": 512,
+             "macs": 0, "in_place": False, "backward": False}  # fmt: skip
+    again = from_document(json.loads(json.dumps(document | {"steps": [document["steps"][0] | {"step": older}]})), "p")
+    assert again.steps == made.steps, "as profiles have it that were made before device profiles"
+    document["steps"][0]["step"][3] = "c"
+    with pytest.raises(ProfileError, match="layouts 'c' of 2 inputs"):
         from_document(json.loads(json.dumps(document)), "p.json")
 
 

@@ -11,7 +11,10 @@ from advisor.errors import PatternError
 from advisor.network import Shape
 from advisor.runtime.execution import Execution
 
-_VALUES = 11
+_NAMED = (
+    "target", "dtype", "inputs", "layouts", "outputs", "parameters", "read_bytes", "written_bytes", "macs",
+)  # fmt: skip
+_VALUES = len(_NAMED) + 2
 _MOST = 10**15  # bytes, multiply-adds or elements of one operator
 _SCALARS: dict[str, type] = {"kind": str, "method": str, "groups": int, "bias": bool, "kept": int, "block": int}
 
@@ -32,6 +35,14 @@ def step_document(step: Step) -> list[Any]:
         marks,
         _execution(step.execution) if step.execution else None,
     ]
+
+
+def listed(document: Any) -> Any:
+    """A step by the names of its fields, as older profiles have it, as the list that `step_document` makes."""
+    if type(document) is not dict:
+        return document
+    marks = (("i", document["in_place"]), ("b", document["backward"]), ("v", document["family"] == "view"))
+    return [document[name] for name in _NAMED] + ["".join(mark for mark, said in marks if said), None]
 
 
 def step_from(document: list[Any]) -> Step:

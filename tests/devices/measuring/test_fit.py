@@ -14,11 +14,11 @@ from advisor.devices.measuring.references import references
 from advisor.devices.measuring.timing import Sample, summarize
 from advisor.devices.model.sums import Counts
 from advisor.devices.profile import Profile, load_profile
-from advisor.devices.steps.step import Step
 from advisor.devices.suite.table import PieceTimes
 from advisor.errors import DeviceError, ProfileError
 from advisor.network import Network
 from advisor.runtime.execution import Execution
+from tests.devices.formula import operator
 from tests.devices.synthetic import SETTINGS, all_executions, profile_of, true_ms, widths
 
 
@@ -148,18 +148,7 @@ def test_real_layers_run_in_place_of_a_timer(digits: Network) -> None:
 
 
 def test_a_device_profile_runs_pieces_of_its_suite_again(profile: Profile) -> None:
-    step = Step(
-        target="conv2d",
-        family="layer",
-        inputs=((1, 8, 4, 4),),
-        layouts="c",
-        outputs=((1, 8, 4, 4),),
-        parameters=(),
-        dtype="float32",
-        read_bytes=512,
-        written_bytes=512,
-        macs=10_000,
-    )
+    step = replace(operator("conv2d", ((1, 8, 4, 4),), (1, 8, 4, 4)), macs=10_000)
     pieces = tuple(
         PieceTimes(
             number=number,

@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from advisor.devices.profile import Profile, StepTime
-from advisor.devices.steps.step import Step
 from advisor.devices.tables.convert import kind_of, read_table
 from advisor.devices.tables.own import execution_columns, execution_csv, from_csv, from_filled, to_csv
 from advisor.errors import ProfileError
 from advisor.network import Network
 from advisor.runtime.execution import Execution
+from tests.devices.formula import operator
 from tests.devices.synthetic import all_executions, profile_of, widths
 
 HEAD = "kind,method,input_shape,weight_shape,stride,padding,dilation,ms\n"
@@ -37,21 +37,7 @@ def test_what_is_written_reads_back_equal(profile: Profile) -> None:
 
 
 def test_steps_and_parts_of_a_network_in_place_go_along(profile: Profile) -> None:
-    step = Step(
-        target="relu",
-        family="elementwise",
-        inputs=((1, 8, 4, 4),),
-        layouts="c",
-        outputs=((1, 8, 4, 4),),
-        parameters=(),
-        dtype="float32",
-        read_bytes=512,
-        written_bytes=512,
-        macs=0,
-        in_place=True,
-        execution=None,
-        backward=False,
-    )
+    step = operator("relu", ((1, 8, 4, 4),), (1, 8, 4, 4), in_place=True)
     found = StepTime(step=step, median_ms=0.1, low_ms=0.09, high_ms=0.11, repeats=7)
     whole = next(iter(profile.networks.values()))
     whole = replace(whole, parts={"elementwise": 0.5}, interpreter_ms=-0.1, saved={"features.0": 0.01})

@@ -10,7 +10,6 @@ from advisor.cli import run
 from advisor.devices.document import from_document, to_document
 from advisor.devices.profile import Profile, StepTime, load_profile
 from advisor.devices.settings import Machine
-from advisor.devices.steps.step import Step
 from advisor.devices.transfer.carry import transfer
 from advisor.devices.transfer.design import choose
 from advisor.devices.transfer.features import Scale, rows_of
@@ -20,6 +19,7 @@ from advisor.errors import ProfileError
 from advisor.network import Network
 from advisor.patterns.option import DENSE
 from advisor.runtime.execution import executions
+from tests.devices.formula import operator
 from tests.devices.synthetic import SETTINGS, all_executions, profile_of, true_ms, widths
 from tests.devices.transfer.machines import other_ms, timer, times
 
@@ -122,17 +122,7 @@ def test_the_whole_network_goes_along(profile: Profile, mobilenet: Network) -> N
 
 
 def test_a_network_in_place_goes_along_in_parts(profile: Profile) -> None:
-    step = Step(
-        target="relu",
-        family="elementwise",
-        inputs=((1, 8, 4, 4),),
-        layouts="c",
-        outputs=((1, 8, 4, 4),),
-        parameters=(),
-        dtype="float32",
-        read_bytes=512,
-        written_bytes=512,
-    )
+    step = operator("relu", ((1, 8, 4, 4),), (1, 8, 4, 4))
     whole = next(iter(profile.networks.values()))
     placed = replace(
         profile,
