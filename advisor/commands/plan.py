@@ -25,6 +25,7 @@ from advisor.commands.options import (
     split_names,
 )
 from advisor.commands.plan_text import plan_text
+from advisor.commands.rounds import in_rounds, rounds_options
 from advisor.commands.tables import open_table_alone, table_options
 from advisor.errors import PlanError
 
@@ -55,20 +56,7 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--gap", default=0.001, show_default=True, type=click.FloatRange(min=0), help="Stop at this gap.")
 @click.option("--time-limit", default=60.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
-@click.option(
-    "--refine",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Time the plan here, correct the table and plan again, until the measured cost meets the budget; N rounds.",
-)
-@click.option(
-    "--seconds",
-    default=20.0,
-    show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="S",
-    help="Of each timing, with --refine.",
-)
+@rounds_options
 @click.option("--explain", is_flag=True, help="Say for every layer why it got its option.")
 @click.option("--out", metavar="FILE", help="Where to write the plan.")
 @ends_option
@@ -93,12 +81,11 @@ def plan(
     seed: int,
     gap: float,
     time_limit: float,
-    refine: int | None,
-    seconds: float,
     explain: bool,
     out: str | None,
     include_ends: bool,
     input_text: str | None,
+    rounds: dict[str, Any],
     asked: dict[str, Any],
     table_file: str | None,
     losses: str | None,
@@ -107,13 +94,14 @@ def plan(
 
     KEY is params, macs, latency, training_latency, weight_memory, peak_memory or energy. VALUE is a share of the
     dense network (50%) or absolute with its unit (5M, 12ms, 40MB, 3mJ). Times need a profile. --refine needs one that
-    was measured on this machine; Ctrl-C then ends with the best plan so far.
+    was measured on this machine, and comes after --validate-rounds; Ctrl-C ends either with the best plan so far.
 
     \b
     Examples
       advisor plan torchvision:resnet50 --budget macs=30% --out plan.json
       advisor plan torchvision:resnet50 --profile r50.json --budget latency=60% --budget params=50% --out plan.json
       advisor plan torchvision:resnet50 --profile r50.json --budget latency=50% --refine 4 --out plan.json
+      advisor plan zoo:digits_cnn --budget macs=30% --validate-rounds 3 --validate-out runs/
       advisor plan my_net.py:build --weights net.pt --selection magnitude --budget params=20%
       advisor plan torchvision:resnet50 --budget macs=30% --pin layer4.2.conv3=dense --min-density layer1.*=0.25
       advisor plan --table costs.csv --budget latency=50% --continuous
@@ -137,7 +125,7 @@ def plan(
     wanted = parse_budgets(budgets)
     profile = load_profile(profile_name) if profile_name else None
     network, notes = open_for_planning(
-        model, input_text, weights, sensitivity=sensitivity, selection=selection, timed=refine is not None
+        model, input_text, weights, sensitivity=sensitivity, selection=selection, timed=rounds["refine"] is not None
     )
     asked |= {
         "profile": profile,
@@ -154,12 +142,7 @@ def plan(
         "data": calibration_of(data, network, examples=examples, seed=seed, folder=data_dir),
         "responses": responses,
     }
-    if refine is None:
-        made = advisor.plan(network, **asked)
-    else:
-        made = advisor.refine(
-            network, rounds=refine, seconds=seconds, report=lambda line: click.echo(line, err=True), **asked
-        )
+    made = in_rounds(network, model, asked, profile_name=profile_name, **rounds)
     return shown(replace(made, notes=(*made.notes, *notes)), out, explain=explain)
 
 

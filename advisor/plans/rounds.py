@@ -13,13 +13,15 @@ class Round:
 
     Attributes:
         number: from 1.
-        cost: which one was measured.
+        cost: which one was measured; "loss" of a round of training, where the amounts are the rise of the loss over
+            the dense network's: predicted in the unit of the sensitivity, measured the mean over seeds, from `low` to
+            `high` the seeds themselves; `dense` is then the dense network's loss.
         predicted: what the table, as it was corrected by then, said of this plan. Of times it is given at the pace at
             which the dense network ran meanwhile: predicted share of dense x `dense`.
         measured: median of the plan over the dense network, paired run by run, x `dense`; `low` to `high` is its 95 %
             interval. Where a plan was measured in several rounds, all of them count.
         dense: the dense network, over all rounds so far.
-        budget: the limit; a share of `dense` where it was given as a share.
+        budget: the limit; a share of `dense` where it was given as a share. None for the loss.
         factors: way in which layers run ("group by direct") → factor on what they take, as the table was corrected.
         offset: added to the whole, in the table's own scale.
         within: at most the budget and not more than 3 % below it.
@@ -33,7 +35,7 @@ class Round:
     low: float
     high: float
     dense: float
-    budget: float
+    budget: float | None = None
     factors: Mapping[str, float] = field(default_factory=dict)
     offset: float = 0.0
     within: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -9,6 +10,7 @@ import streamlit as st
 from advisor.figures.theme import CONFIG
 from validation.page.jobs import Desk
 
+_IN_A_ROW = 6
 STYLE = """<style>
 [data-testid="stToolbarActions"], [data-testid="stAppDeployButton"], [data-testid="stMainMenu"],
 [data-testid="stDecoration"], [data-testid="stStatusWidget"], footer {display: none;}
@@ -23,6 +25,8 @@ STYLE = """<style>
   padding: .7rem 0 .05rem;}
 [data-testid="stMetricValue"] {font-size: 1.4rem; font-variant-numeric: tabular-nums;}
 [data-testid="stMetricLabel"] p {font-size: .8rem;}
+:is(.st-key-tiles-by-hand, .st-key-tiles-on-front) [data-testid="stMetricValue"] {font-size: 1.15rem;}
+:is(.st-key-tiles-by-hand, .st-key-tiles-on-front) [data-testid="stMetricLabel"] p {font-size: .72rem;}
 h1 {font-size: 1.5rem !important; padding: 0 !important;}
 [data-testid="stMain"] h2 {font-size: 1.25rem; padding: 0;}
 [class*="st-key-tiles"] [data-testid="stColumn"] [data-testid="stVerticalBlock"] {gap: .2rem;}
@@ -44,6 +48,17 @@ def one_line(error: Exception) -> str:
 
 def draw(figure: Any, key: str) -> None:
     st.plotly_chart(figure, theme=None, config=CONFIG, key=key, width="stretch")
+
+
+def tiles(items: Sequence[tuple[str, str, str | None, str]], key: str) -> None:
+    """Small tiles in rows: (title, value, how it changed or None, note) each. Less is better."""
+    with st.container(key=f"tiles-{key}"):
+        for first in range(0, len(items), _IN_A_ROW):
+            row = items[first : first + _IN_A_ROW]
+            for column, (title, value, change, note) in zip(st.columns(_IN_A_ROW, gap="small"), row, strict=False):
+                with column.container(border=True):
+                    st.metric(title, value, change, delta_color="inverse" if change else "off")
+                    st.caption(note)
 
 
 @st.fragment(run_every=1.0)

@@ -15,11 +15,9 @@ from advisor.planning.frontier import Frontier
 from advisor.plans.plan import Plan
 from validation.page import work
 from validation.page.choices import Choices, cost_needs
-from validation.page.common import desk, draw, wait
+from validation.page.common import desk, draw, tiles, wait
 from validation.page.offer import Offer
 from validation.page.tables import plan_file
-
-_TILES = 4
 
 
 def front(network: Network, plan: Plan | None, choices: Choices, offer: Offer) -> None:
@@ -60,20 +58,10 @@ def _along(traced: Frontier, plan: Plan | None) -> None:
             key=f"point of {traced.key} {id(traced)}",
         )
     point = points[place]
-    draw(figures.frontier_plot(figures.frontier_info(traced, plan, place)), "front")
     keys = [key for key in COSTS if key in point.costs]
-    tiles: list[tuple[str, str, str]] = [
-        ("Estimated loss", f"{point.loss:.4g}", f"gap {100 * point.gap:.3f} %"),
-        *((cost_title(k), cost_text(k, point.costs[k]), _share(traced, k, point.costs[k])) for k in keys),
-    ]
-    with st.container(key="tiles-on-front"):
-        for begin in range(0, len(tiles), _TILES):
-            for column, (title, value, note) in zip(
-                st.columns(_TILES, gap="small"), tiles[begin : begin + _TILES], strict=False
-            ):
-                with column.container(border=True):
-                    st.metric(title, value)
-                    st.caption(note)
+    costs = [(cost_title(k), cost_text(k, point.costs[k]), None, _share(traced, k, point.costs[k])) for k in keys]
+    tiles([("Estimated loss", f"{point.loss:.4g}", None, f"gap {100 * point.gap:.3f} %"), *costs], "on-front")
+    draw(figures.frontier_plot(figures.frontier_info(traced, plan, place)), "front")
     take, download, _ = st.columns([1, 1, 2])
     if take.button("Take as budget", width="stretch", help="Writes this cost into the left column; then press Plan."):
         st.session_state["budget taken"] = (traced.key, _budget_text(point.cost / traced.dense))

@@ -8,8 +8,7 @@ from streamlit.errors import StreamlitAPIException
 from advisor.figures.wording import cost_text, cost_title, percent
 from advisor.plans.plan import Plan
 from validation.page.by_hand import ByHand
-
-_TILES = 4  # in a row
+from validation.page.common import tiles
 
 
 def what_if(plan: Plan) -> None:
@@ -81,24 +80,17 @@ def _option(label: str) -> str:
 def _totals(hand: ByHand) -> None:
     """Tiles of every cost and of the loss, each with how it differs from the plan."""
     before, now = hand.losses()
-    tiles = [("Estimated loss", f"{now:.4g}", _difference(now - before, f"{abs(now - before):.4g}"), "")]
+    items = [("Estimated loss", f"{now:.4g}", _difference(now - before, f"{abs(now - before):.4g}"), "0 is dense")]
     for total in hand.totals():
         title = cost_title(total.key)
         if total.budget is not None:
             title += f" {'✓' if total.met else ':red[✗]'} ≤ {cost_text(total.key, total.budget)}"
         change = total.now - total.plan
         share = f"{percent(total.now / total.dense)} of dense" if total.dense else ""
-        tiles.append(
+        items.append(
             (title, cost_text(total.key, total.now), _difference(change, cost_text(total.key, abs(change))), share)
         )
-    with st.container(key="tiles-by-hand"):
-        for first in range(0, len(tiles), _TILES):
-            for column, (title, value, change, share) in zip(
-                st.columns(_TILES, gap="small"), tiles[first : first + _TILES], strict=False
-            ):
-                with column.container(border=True):
-                    st.metric(title, value, change, delta_color="inverse" if change else "off")
-                    st.caption(share or "of this plan's layers, 0 is dense")
+    tiles(items, "by-hand")
 
 
 def _difference(change: float, text: str) -> str | None:
