@@ -4,8 +4,8 @@
 
 Cluttered digits (validation's data set, 32x32, real digits that need no download) and the demo's network. For each seed
 a dense network is trained, then every layer but the first and the last gets the same density, its connections chosen
-in each way. Each accuracy on the held-out test images stands three times: as thinned out, with batch norm measured anew on
-256 training images, and after a short fine-tuning. "refit" is `advisor.reconstruct` on the same 256 images, on top of
+in each way. Each accuracy on the held-out test images stands three times: as thinned out, with batch norm measured
+anew on 256 training images, and after a short fine-tuning. "refit" is `advisor.reconstruct` on the same 256 images, for
 the connections that magnitude chose. Means over the seeds with 95 % t-intervals. Nothing is asserted.
 """
 

@@ -81,9 +81,11 @@ def open_for_planning(
             sensitivity.
     """
     from advisor.commands.network import open_network
+    from advisor.planning.selections import check_name
     from advisor.planning.sensitivity import sensitivity_named
 
     chosen = sensitivity_named(sensitivity)
+    check_name(selection)
     ranks = selection if selection != "random" else sensitivity
     needed = chosen.reads_weights or selection != "random"
     fresh = weights is None and model.partition(":")[0] in _UNTRAINED

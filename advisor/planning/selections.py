@@ -23,11 +23,11 @@ SELECTIONS: Mapping[str, str | None] = {
 DATA_SELECTIONS = ("taylor", "fisher")
 
 
-def check_selection(name: str, given: Given) -> None:
-    """Refuses a selection that does not exist or lacks its data.
+def check_name(name: str) -> None:
+    """Refuses a selection that does not exist.
 
     Raises:
-        PlanError: an unknown name, data that is missing, or "reconstruct", which chooses nothing.
+        PlanError: an unknown name, or "reconstruct", which chooses nothing.
     """
     if name == "reconstruct":
         raise PlanError(
@@ -36,6 +36,15 @@ def check_selection(name: str, given: Given) -> None:
         )
     if name not in SELECTIONS:
         raise PlanError(unknown("selection", str(name), SELECTIONS))
+
+
+def check_selection(name: str, given: Given) -> None:
+    """As `check_name`, and that the data is there which it needs.
+
+    Raises:
+        PlanError: as `check_name`, or data that is missing.
+    """
+    check_name(name)
     if name in DATA_SELECTIONS and given.calibration is None:
         raise PlanError(
             f"selection {name!r} needs labelled data; give batches of (inputs, targets) as data=, or --data NAME"

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from advisor.network import Network
 
 ROUNDS, LAST = 100, 0.01  # of the iterated form, and the share of weights that its last round keeps
-_SMALL = 1e-150  # scores are linear in input and output, so smaller ones fit deeper networks into float64
+# The input's size. Scores are linear in it, and signals so small meet no activation's upper end (ReLU6, sigmoid); very
+# deep networks need the output made smaller, too, to fit into float64.
+_SMALL = 1e-150
 
 
 @register("synflow", needs="weights", source="|weight x ∂R/∂weight| (Tanaka et al., NeurIPS 2020), one round")
@@ -76,7 +78,8 @@ def _flow(network: Network, given: Given, *, rounds: int) -> Scores:
 
 
 def flows(subject: Subject, inputs: Any) -> list[Tensor] | None:
-    """|w ∂R/∂w| of every weight of a network made absolute; None where nothing flows.
+    """|w ∂R/∂w| of every weight of a network made absolute, up to a factor where that is beyond float64; None where
+    nothing flows.
 
     Raises:
         PlanError: more flows than float64 holds.
@@ -84,8 +87,8 @@ def flows(subject: Subject, inputs: Any) -> list[Tensor] | None:
     import torch
     from torch.utils._pytree import tree_leaves, tree_map
 
+    small = tree_map(lambda x: x * _SMALL if x.is_floating_point() else x, inputs)
     for scale in (1.0, _SMALL):
-        small = tree_map(lambda x, s=scale: x * s if x.is_floating_point() else x, inputs)
         found = subject.module(*small)
         parts = [x.sum() * scale for x in tree_leaves(found) if isinstance(x, torch.Tensor) and x.is_floating_point()]
         flow = torch.stack(parts).sum() if parts else torch.zeros(())
@@ -93,12 +96,17 @@ def flows(subject: Subject, inputs: Any) -> list[Tensor] | None:
             return None
         if np.isfinite(float(flow.detach())):
             scores = [(g * p.detach()).abs() for g, p in zip(subject.gradients(flow), subject.parameters, strict=True)]
-            if all(bool(torch.isfinite(score).all()) for score in scores):
-                return scores
+            if _are_finite(scores):
+                whole = [score / (_SMALL * scale) for score in scores]
+                return whole if _are_finite(whole) else scores
     raise PlanError(
         "synflow: the flow through this network is more than float64 holds, or its weights hold NaN or infinity; "
         "take erk or snip"
     )
+
+
+def _are_finite(scores: list[Tensor]) -> bool:
+    return all(bool(score.isfinite().all()) for score in scores)
 
 
 def _make_absolute(module: nn.Module) -> None:

@@ -44,6 +44,16 @@ def test_flow_is_conserved_through_batch_norm_biases_and_branches_that_only_scal
     assert found == pytest.approx([found[0]] * 4)
 
 
+def test_signals_do_not_saturate() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.ReLU6(), nn.Linear(64, 64, bias=False), nn.ReLU6())
+    for layer in (model[0], model[2]):
+        nn.init.constant_(layer.weight, 1.0)  # a signal of 64 after one layer
+    plain = nn.Sequential(model[0], nn.ReLU(), model[2], nn.ReLU())
+    found, exact = scores(model, (1, 64)), scores(plain, (1, 64))
+    assert all(np.allclose(found[name], exact[name]) and found[name].all() for name in found)
+
+
 def test_deep_networks_do_not_overflow() -> None:
     layers = [nn.Linear(64, 64, bias=False) for _ in range(160)]
     for layer in layers:
