@@ -104,8 +104,9 @@ def round_text(line: Round) -> str:
     """One round in one line, for people."""
     if line.budget is None:
         return (
-            f"round {line.number}: {line.cost} predicted {line.predicted:.4g} above dense, trained {line.measured:.4g} "
-            f"above the dense network's {line.dense:.4g} (seeds from {line.low:.4g} to {line.high:.4g})"
+            f"round {line.number}: {line.cost} predicted to rise by {line.predicted:.4g}; trained it is "
+            f"{line.dense + line.measured:.4g}, {line.measured:+.4g} from the dense network's {line.dense:.4g} (seeds "
+            f"{line.low:+.4g} to {line.high:+.4g})"
         )
     correction = ", ".join(f"{way} x{factor:.3f}" for way, factor in sorted(line.factors.items()))
     told = f"; table corrected by {correction}" if correction else ""
