@@ -138,6 +138,8 @@ def validate(
             download=download,
             device=check_device(device),
             restart=restart,
+            profile=load_profile(profile_name) if profile_name else None,
+            profile_name=profile_name,
             collection=Path(responses) if responses else None,
         )
         with cpu_threads(threads), _terminable(), _kept_in(out):

@@ -26,6 +26,7 @@ from validation.training import FINETUNE_RATE, SCRATCH_RATE, Recipe
 from validation.trials import Study, alone, discard, open_folder, run_all, total_steps
 
 if TYPE_CHECKING:
+    from advisor.devices.profile import Profile
     from advisor.network import Network
     from advisor.planning.sensitivity.trained import Learnt
     from advisor.plans.plan import Plan
@@ -58,6 +59,8 @@ class SurveyWish:
     restart: bool = False
     input_text: str | None = None
     collection: Path | None = None
+    profile: Profile | None = None  # for budgets on times
+    profile_name: str | None = None
 
     def design(self) -> dict[str, Any]:
         """What must be equal for the plans to be the same."""
@@ -68,6 +71,7 @@ class SurveyWish:
             "include_ends": self.include_ends,
             "rounding": self.rounding,
             "draw_seed": self.draw_seed,
+            "profile": self.profile_name,
         }
 
 
@@ -131,6 +135,7 @@ def next_command(wish: SurveyWish) -> str:
     """How to plan with what was learnt, as a user would type it."""
     words = ["advisor", "plan", wish.model, "--sensitivity", "trained"]
     words += ["--responses", str(wish.collection or wish.out / FILE)]
+    words += ["--profile", wish.profile_name] if wish.profile_name else []
     words += [word for one in wish.budgets[0] for word in ("--budget", one)]
     return shlex.join(words)
 
@@ -191,6 +196,7 @@ def _plans(wish: SurveyWish, network: Network) -> dict[str, Plan]:
             wish.plans,
             budgets=wish.budgets,
             patterns=wish.patterns,
+            profile=wish.profile,
             include_ends=wish.include_ends,
             rounding=wish.rounding,
             seed=wish.draw_seed,
