@@ -59,23 +59,23 @@ def kernels_here() -> Kernels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuKernels:
-    """The Triton kernels for `group` on a GPU. `unmeasured`: what nobody has timed or run yet, "" once somebody has."""
+    """The Triton kernels for `group` on a GPU. `measured`: how fast they were, and where."""
 
     available: bool
     why_not: str
-    unmeasured: str
+    measured: str
 
     def text(self) -> str:
         """One line for people."""
         state = "here" if self.available else f"none, {self.why_not}"
-        return f"sparse kernels for GPUs: {state}" + (f" ({self.unmeasured})" if self.unmeasured else "")
+        return f"sparse kernels for GPUs: {state} ({self.measured})"
 
 
 def gpu_kernels_here() -> GpuKernels:
     """Whether `group` layers have kernels on a GPU of this machine."""
     from advisor.runtime import gpu
 
-    return GpuKernels(available=gpu.available(), why_not=gpu.why_not(), unmeasured=gpu.unmeasured())
+    return GpuKernels(available=gpu.available(), why_not=gpu.why_not(), measured=gpu.measured())
 
 
 def pattern_runs() -> tuple[PatternRun, ...]:

@@ -1,6 +1,7 @@
 """Which methods can run an option, which of them a machine offers, and which one does where nobody measured."""
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 from torch import nn
@@ -86,7 +87,9 @@ def test_without_a_profile_the_density_and_the_block_decide() -> None:
     assert method_of(NINE, sparse, have=False) == "dense"
     small = Option(pattern="group", density=0.25, parameters={"block": 8})
     assert [method_of(NINE, o, have=False) for o in (OPTIONS["group"], small)] == ["gather", "dense"]
-    assert method_of(NINE, OPTIONS["group"], device="cuda", have=True) == "gather", "no GPU has timed its kernels"
+    assert method_of(NINE, OPTIONS["group"], device="cuda", have=True) == "direct"
+    assert method_of(NINE, replace(OPTIONS["group"], density=0.5), device="cuda", have=True) == "dense"
+    assert method_of(NINE, OPTIONS["group"], device="cuda", have=False) == "gather"
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def capture(call: Work, device: str = "cuda") -> Callable[[], None]:
             torch.cuda.synchronize(place)
         raise KernelError(f"no CUDA graph of this work: {' '.join(str(error).split())[:200]}") from error
 
-    def replay() -> None:
+    def replay(held: Work = call) -> None:  # what `call` holds is read where it lies, so it must stay
         graph.replay()
 
     return replay

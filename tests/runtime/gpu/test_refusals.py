@@ -46,12 +46,6 @@ def test_without_a_gpu_it_says_so() -> None:
         gpu.conv_forward(torch.ones(1, 2, 3, 3), *layer, None, None, "none", ONE)
 
 
-def test_it_is_marked_until_it_was_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "unmeasured" in gpu.unmeasured()
-    monkeypatch.setattr(gpu, "MEASURED_ON", ("a card",))
-    assert gpu.unmeasured() == ""
-
-
 LISTS: dict[str, tuple[Any, Any, str]] = {
     "falls": ([0, 3, 2], [0, 1], "indptr is"),
     "starts late": ([1, 2], [0, 1], "indptr is"),
