@@ -159,6 +159,9 @@ def views(network: Network, plan: Plan | None, choices: Choices, offer: Offer) -
         st.session_state["kept view"] = view
     if view == "Layers":
         st.dataframe(layer_rows(network, plan), width="stretch", height=520, hide_index=True, column_config=COLUMNS)
+        if plan is not None and plan.basis is not None:
+            with st.expander("Why each layer got its option"):
+                st.caption("  \n".join(plan.explain().text.splitlines()))
     elif view == "Layer graph":
         draw(figures.layer_graph_plot(figures.layer_graph_info(network, plan)), "graph")
         st.caption("Circles can be thinned out and are as large as their share of the MACs; squares are all else.")

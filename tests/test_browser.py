@@ -158,9 +158,40 @@ def test_every_view_draws_something(url: str, page: Page, tmp_path: Path) -> Non
         shoot(page, tmp_path, view)
     page.get_by_role("radio", name="Layers").click()
     expect(page.get_by_test_id("stDataFrame")).to_be_visible()
+    page.get_by_text("Why each layer got its option").click()
+    expect(page.get_by_text("next step down").first).to_be_visible()
     page.get_by_role("radio", name="Validation").click()
     expect(page.get_by_role("button", name="Start")).to_be_visible()
     assert "view=Validation" in page.url
+
+
+def test_a_plan_is_changed_by_hand_and_along_the_front(url: str, page: Page, tmp_path: Path) -> None:
+    page.goto(f"{url}/?model=zoo:digits_cnn&budget=macs%3D50%25&patterns=channel&view=What+if")
+    ready(page)
+    page.get_by_role("button", name="Plan", exact=True).click()
+    option = page.get_by_role("combobox", name="Option")
+    expect(option).to_be_visible()
+    expect(page.get_by_role("button", name="Undo all")).to_be_disabled()
+    option.click()
+    page.get_by_role("option").first.click()  # the densest
+    changed = page.locator('.st-key-tiles-by-hand [data-testid="stMetricDelta"]')
+    expect(changed.first).to_be_visible()
+    shoot(page, tmp_path, "by-hand")
+    page.get_by_role("button", name="Pin these").click()
+    expect(page.get_by_text("choices have changed")).to_be_visible()
+    expect(page.get_by_text("features.4=dense d=1")).to_be_visible()
+    assert "pin=features.4" in page.url
+
+    page.get_by_role("radio", name="Pareto front").click()
+    slider = page.get_by_role("slider")
+    expect(slider).to_be_visible()
+    tile = page.locator('.st-key-tiles-on-front [data-testid="stMetricValue"]').first
+    before = tile.inner_text()
+    slider.press("End")
+    expect(tile).not_to_have_text(before)
+    shoot(page, tmp_path, "along-the-front")
+    page.get_by_role("button", name="Take as budget").click()
+    expect(page.get_by_role("textbox", name="MACs")).not_to_have_value("50%")
 
 
 def test_a_narrow_screen_keeps_everything_in_reach(url: str, page: Page, tmp_path: Path) -> None:

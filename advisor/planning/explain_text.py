@@ -102,7 +102,7 @@ def _step(what: str, step: Step) -> str:
         if any(amount < 0 for amount in step.costs.values()):
             text += ", and no budget needs it"
     if not step.fits:
-        return f"{text}, and more than is left"
+        return f"{text}, {'and more than is left' if max(step.costs.values()) > 0 else 'and still over a budget'}"
     # What the prices would favour, the solver weighed with whole options.
     return f"{text} (by prices that hold for fractions of options)" if against else text
 
