@@ -76,7 +76,10 @@ def test_patterns_names_and_blanks(tmp_path: Path) -> None:
         (GOOD.replace("2.5,2", ",2"), "row 3, column latency: got ''"),
         (GOOD.replace("2.5,2", "fast,2"), "row 3, column latency: got 'fast'"),
         (GOOD.replace("2.5,2", "1_0,2"), "row 3, column latency: got '1_0'"),
-        (GOOD.replace("2.5,2", "2.5,two"), "row 3, column watts: got 'two'"),
+        (
+            GOOD.replace("2.5,2", "2.5,two"),
+            "row 3, column watts: got 'two', expected a finite number that is not negative, s",
+        ),
         (GOOD.replace("0.7", "-0.7"), "row 4, column loss: got '-0.7'"),
         (GOOD.replace("0.7", "NaN"), "row 4, column loss: got 'NaN'"),
         (GOOD.replace("a,0.5", "a,0"), "row 3, column density: got '0', expected a density above 0, up to 1"),

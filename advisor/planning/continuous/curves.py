@@ -45,7 +45,7 @@ class Curve:
         option: one of the options, whose pattern and parameters all share.
         densities: (P,) ascending, that the options really keep; least and most bound the curve.
         loss: ln density → loss.
-        costs: key → density → cost.
+        costs: key → density → cost, of those that were asked for.
     """
 
     layer: int
@@ -82,6 +82,7 @@ def curves_of(
         varying: which patterns may lie anywhere, and what their options keep.
     """
     smooth = all(key in SMOOTH for key in limits)
+    columns = {"weight_memory" if key == "peak_memory" else key for key in limits}
     used = Counter(options[k].pattern for options, k in zip(table.options, choice, strict=True))
     found = []
     for layer, chosen in enumerate(choice):
@@ -90,7 +91,7 @@ def curves_of(
             members = [k for k in members if table.options[layer][k].pattern != "dense"]
         members = _ascending(table, layer, members, varying)
         if len(members) > 1 and chosen in members:
-            found.append(_curve(table, layer, members, varying))
+            found.append(_curve(table, layer, members, varying, columns))
     return tuple(found)
 
 
@@ -104,7 +105,7 @@ def curve_through(table: CostTable, layer: int, option: Option, needs: Requireme
         if table.requires[layer][k] == needs
         and (found.pattern == "dense" or (found.pattern, dict(found.parameters)) == same)
     ]
-    return _curve(table, layer, _ascending(table, layer, members, varying), varying)
+    return _curve(table, layer, _ascending(table, layer, members, varying), varying, table.costs)
 
 
 def _family(
@@ -133,7 +134,7 @@ def _ascending(table: CostTable, layer: int, members: Sequence[int], varying: Va
     return [by_share[share] for share in sorted(by_share)]
 
 
-def _curve(table: CostTable, layer: int, members: Sequence[int], varying: Varying) -> Curve:
+def _curve(table: CostTable, layer: int, members: Sequence[int], varying: Varying, columns: Collection[str]) -> Curve:
     options, places = table.options[layer], list(members)
     densities = np.array([varying.share(layer, options[k]) for k in members])
     return Curve(
@@ -141,5 +142,5 @@ def _curve(table: CostTable, layer: int, members: Sequence[int], varying: Varyin
         option=next((options[k] for k in members if options[k].pattern != "dense"), options[members[0]]),
         densities=densities,
         loss=PchipInterpolator(np.log(densities), table.loss[layer][places]),
-        costs={key: PchipInterpolator(densities, columns[layer][places]) for key, columns in table.costs.items()},
+        costs={key: PchipInterpolator(densities, table.costs[key][layer][places]) for key in columns},
     )

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 # Of the gap, as what a solver leaves open must not hide what leaving the grid gains; and of the time for each solve.
-FINER, QUICKER = 0.1, 0.15
+FINER, QUICKER = 0.3, 0.15
 _FACTORS = (0.96, 0.98, 0.99, 1.0, 1.01, 1.02, 1.04)  # of a wished density, where any can be kept
 
 

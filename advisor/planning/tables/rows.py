@@ -21,6 +21,7 @@ import numpy as np
 
 from advisor.errors import PlanError
 from advisor.patterns.option import DENSE, Option
+from advisor.planning.budgets import COSTS
 from advisor.planning.table import CostTable
 
 REQUIRED = ("layer", "density", "loss")
@@ -67,7 +68,9 @@ class Row:
 
     def cost(self, column: str) -> float:
         """A finite number that is not negative."""
-        return self.number(column, "a finite number that is not negative", above=math.nextafter(0.0, -1.0))
+        known = column in COSTS or column == "loss"
+        why = "" if known else ", since every column that has no other meaning is a cost"
+        return self.number(column, f"a finite number that is not negative{why}", above=math.nextafter(0.0, -1.0))
 
 
 def table_of(header: Sequence[str], rows: Sequence[Row], name: str, *, file: str) -> CostTable:
