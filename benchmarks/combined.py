@@ -3,17 +3,16 @@
     python benchmarks/combined.py --out runs/combined
     python benchmarks/combined.py --out runs/combined --minutes 0       # the table of what is there
 
-The demo's network (four 3x3 convolutions) learns cluttered digits from scratch under plans of equal MACs: *channel*
-and *width* are the planner's best with that pattern alone, *erk* and *one factor* the plain baselines (densities in the
-shape of ERK; one width factor everywhere), and *both* the planner's best where every layer may be narrowed, sparse, or
-narrowed and sparse (pattern "width+channel").
+The demo's network (four 3x3 convolutions) learns cluttered digits from scratch under plans of equal MACs. First it is
+learnt what connections and channels are worth: plans of one pattern, as the planner makes them by default, are trained
+on seeds of their own, and response curves are fitted to all of them (sensitivity "trained"). By these losses the
+planner then makes the plans that compete: *channel* and *width* with that pattern alone, and *both* where every layer
+may be narrowed, sparse, or narrowed and sparse (pattern "width+channel"). Beside them stand the plain baselines *erk*
+(densities in the shape of ERK) and *one factor* (one width factor everywhere).
 
-Estimated losses of different patterns stand on one scale by what is learnt first: at each budget the best plans of one
-pattern are trained on seeds of their own, which no table shows, and accuracy lost per unit of estimated loss is that
-pattern's rate. Printed are mean test accuracies with a 95 % interval over the seeds, and the paired difference of
-*both* to the best of the others, chosen by the same runs, which favours them.
-
-Everything that was trained lies in --out; the same command goes on where --minutes stopped it.
+Printed are mean test accuracies with a 95 % interval over the seeds, and the paired difference of *both* to the best of
+the others, chosen by the same runs, which favours them. Everything that was trained lies in --out; the same command
+goes on where --minutes stopped it.
 """
 
 from __future__ import annotations
@@ -34,19 +33,21 @@ from advisor.files import read_json
 from advisor.models import load_model
 from advisor.network import Network
 from advisor.planning.baselines import baselines
+from advisor.planning.sensitivity.trained_data import Responses
 from advisor.plans.plan import Plan
 from validation.contestants import Contestant, builder
 from validation.data import Request, load_data
-from validation.exchange import exchange, losses_by_pattern
 from validation.progress import Monitor
+from validation.responses import responses_of
 from validation.statistics import mean_interval, paired
 from validation.training import Recipe
 from validation.trials import Study, open_folder, run_trial, total_steps
 
 MODEL = "zoo:digits_cnn"
-PURE = ("channel", "erk", "width", "one factor")
-BOTH = "both"
-FIRST_LEARNING_SEED = 100  # of the runs that the rates come from
+PATTERNS = {"channel": "channel", "width": "width", "both": "width+channel"}
+PLAIN = {"erk": "erk", "one factor": "width"}  # name here → baseline
+PURE = ("channel", "width", *PLAIN)
+FIRST_LEARNING_SEED = 100  # of the runs that the losses are learnt from
 Accuracies = dict[str, dict[int, float]]  # label → seed → accuracy
 
 
@@ -60,7 +61,7 @@ class Setting:
     side: int
     train_size: int
     epochs: int
-    learning: tuple[int, ...]  # seeds of the runs that the rates come from
+    learning: tuple[int, ...]  # seeds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -69,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after so many; 0 only prints")
     parser.add_argument("--budgets", default="25%,12%,6%", help="shares of the dense MACs")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--learning-seeds", type=int, default=2)
     parser.add_argument("--side", type=int, default=28, help="pixels of an image's side")
     parser.add_argument("--train-size", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--learning-seeds", type=int, default=2)
     given = parser.parse_args(arguments)
     setting = Setting(
         out=given.out,
@@ -93,38 +94,46 @@ def run(setting: Setting, until: float) -> None:
     """Trains until then what has no result yet, and prints what there is."""
     loaded = load_model(MODEL, device="cpu", input_text=f"1x1x{setting.side}x{setting.side}")
     network = advisor.analyze(loaded.module, loaded.example_inputs, name=MODEL)
-    plans = {f"{budget} {name}": plan for budget in setting.budgets for name, plan in pure(network, budget).items()}
-    study = study_of(setting, network, plans)
-    learning = ["dense", *(f"{b} {name}" for b in setting.budgets for name in ("channel", "width"))]
-    complete = train(
-        study, network, [label for label in learning if label in ("dense", *plans)], setting.learning, until
-    )
-    rates: dict[str, dict[str, float]] = {}
-    for budget in setting.budgets if complete else ():
-        known = learnt(network, plans, budget, accuracies(study, setting.learning))
-        rates[budget] = known or next(reversed(rates.values()), {})  # else those of the budget before
-    for budget, found in rates.items():
-        names = ("width+channel",)
-        plan = advisor.plan(network, budgets={"macs": budget}, patterns=names, exchange=found or None)
-        plans[f"{budget} {BOTH}"] = plan
-    if rates:
-        study = study_of(setting, network, plans)
+    tried = {f"{b} {name}": plan for b in setting.budgets for name, plan in first(network, b).items()}
+    study = study_of(setting, network, tried)
+    complete = train(study, network, ["dense", *tried], setting.learning, until)
+    plans: dict[str, Plan] = {}
+    if complete:
+        known = [
+            found for one in study.contestants for seed in setting.learning if (found := read(study, one.label, seed))
+        ]
+        plans = competing(setting, network, tried, responses_of(network, study, known))
+        study = study_of(setting, network, tried | plans)
         for seed in range(setting.seeds):  # seed by seed, so that an early stop leaves comparable plans
-            complete = train(study, network, [*plans, "dense"], (seed,), until)
-    print(table(setting, network, plans, rates, accuracies(study, range(setting.seeds))))
+            complete = train(study, network, [*plans, "dense"], (seed,), until) and complete
+    print(table(setting, network, plans, accuracies(study, range(setting.seeds))))
     if not complete:
         print("\nnot everything is trained yet: run the same command again to go on")
 
 
-def pure(network: Network, budget: str) -> dict[str, Plan]:
-    """The rivals that can meet one budget."""
-    found = {"width": advisor.plan(network, budgets={"macs": budget}, patterns=["width"])}
-    try:
-        found["channel"] = advisor.plan(network, budgets={"macs": budget}, patterns=["channel"])
-    except BudgetError as error:
-        print(f"channel at {budget}: {error}", file=sys.stderr)
-    plain = baselines(network, found.get("channel", found["width"]), kinds=["erk", "width"])
-    found |= {name: plain[kind] for name, kind in (("erk", "erk"), ("one factor", "width")) if kind in plain}
+def first(network: Network, budget: str) -> dict[str, Plan]:
+    """Plans of one pattern within a budget, as far as they can meet it, before anything is known of the task."""
+    found: dict[str, Plan] = {}
+    for name in ("channel", "width"):
+        try:
+            found[name] = advisor.plan(network, budgets={"macs": budget}, patterns=[name])
+        except BudgetError as error:
+            print(f"{name} at {budget}: {error}", file=sys.stderr)
+    some = next(iter(found.values()), None)
+    plain = baselines(network, some, kinds=tuple(PLAIN.values())) if some is not None else {}
+    return found | {name: plain[kind] for name, kind in PLAIN.items() if kind in plain}
+
+
+def competing(setting: Setting, network: Network, tried: Mapping[str, Plan], responses: Responses) -> dict[str, Plan]:
+    """Label → plan by what was learnt, and the baselines."""
+    found: dict[str, Plan] = {}
+    for budget in setting.budgets:
+        for name, pattern in PATTERNS.items():
+            if f"{budget} {name}" in tried or name == "both":
+                found[f"{budget} {name}, learnt"] = advisor.plan(
+                    network, budgets={"macs": budget}, patterns=[pattern], responses=responses
+                )
+        found |= {label: tried[label] for name in PLAIN if (label := f"{budget} {name}") in tried}
     return found
 
 
@@ -182,58 +191,27 @@ def accuracies(study: Study, seeds: Sequence[int]) -> Accuracies:
     return found
 
 
-def learnt(network: Network, plans: Mapping[str, Plan], budget: str, reached: Accuracies) -> dict[str, float]:
-    """Pattern → what a unit of its estimated loss costs, from plans of one pattern at this budget; {} if unknown."""
-    labels = [label for name in ("channel", "width") if (label := f"{budget} {name}") in plans]
-    if len(labels) < 2:
-        return {}
-    found = exchange(
-        {label: losses_by_pattern(network, plans[label]) for label in labels},
-        {label: reached[label] for label in ("dense", *labels)},
-    )
-    return {rate.pattern: rate.rate for rate in found.rates}
-
-
-def table(
-    setting: Setting,
-    network: Network,
-    plans: Mapping[str, Plan],
-    rates: Mapping[str, Mapping[str, float]],
-    reached: Accuracies,
-) -> str:
-    rows = [["", "dense", f"{network.macs / 1e6:.2f} M", f"{network.params:,}", shown(reached["dense"]), "", ""]]
+def table(setting: Setting, network: Network, plans: Mapping[str, Plan], reached: Accuracies) -> str:
+    """Accuracies beside costs, then what *both* chose."""
+    rows = [["", "dense", f"{network.macs / 1e6:.2f} M", f"{network.params:,}", shown(reached["dense"]), ""]]
+    texts = []
     for budget in setting.budgets:
-        order = sorted(
-            (name for name in PURE if reached.get(f"{budget} {name}")),
-            key=lambda name: -mean_interval(list(reached[f"{budget} {name}"].values())).mean,
-        )
-        for name in (*PURE, BOTH):
-            label = f"{budget} {name}"
-            if label not in plans:
-                continue
-            costs = {key: line.plan for key, line in plans[label].costs.items()}
+        mine = {label: plan for label, plan in plans.items() if label.startswith(f"{budget} ")}
+        rivals = [label for label in mine if label.split(" ", 1)[1].removesuffix(", learnt") in PURE and reached[label]]
+        best = max(rivals, key=lambda label: mean_interval(list(reached[label].values())).mean, default=None)
+        for label, plan in mine.items():
+            name = label.split(" ", 1)[1]
             more = ""
-            if name == BOTH and order and reached[label]:
-                apart = paired(reached[label], reached[f"{budget} {order[0]}"])
-                more = f"{interval(apart)} to {order[0]}" if apart else ""
-            made = ", ".join(f"{rate} {value:.2f}" for rate, value in sorted(rates.get(budget, {}).items()))
+            if name.startswith("both"):
+                apart = paired(reached[label], reached[best]) if best else None
+                more = f"{interval(apart)} to {str(best).split(' ', 1)[1]}" if apart else ""
+                texts.append(f"\n{label}: " + "; ".join(f"{x.name} {x.option.label}" for x in plan.layers))
+            costs = {key: line.plan for key, line in plan.costs.items()}
             rows.append(
-                [
-                    budget,
-                    name,
-                    f"{costs['macs'] / 1e6:.2f} M",
-                    f"{costs['params']:,.0f}",
-                    shown(reached[label]),
-                    more,
-                    made if name == BOTH else "",
-                ]
+                [budget, name, f"{costs['macs'] / 1e6:.2f} M", f"{costs['params']:,.0f}", shown(reached[label]), more]
             )
-    headers = ["budget", "plan", "MACs", "params", "accuracy", "difference", "rates"]
-    parts = [tabulate(rows, headers=headers, disable_numparse=True)]
-    for budget in rates:
-        layers = plans[f"{budget} {BOTH}"].layers
-        parts.append(f"\n{budget} {BOTH}: " + "; ".join(f"{x.name} {x.option.label}" for x in layers))
-    return "\n".join(parts)
+    headers = ["budget", "plan", "MACs", "params", "accuracy", "difference"]
+    return "\n".join([tabulate(rows, headers=headers, disable_numparse=True), *texts])
 
 
 def shown(values: Mapping[int, float]) -> str:
