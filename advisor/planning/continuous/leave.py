@@ -89,7 +89,7 @@ def leave_grid(offer: Offer, found: Solution, limits: Mapping[str, float]) -> Le
         if not more:
             break
         offer = offer.extended(more, {curve.layer: curve for curve in curves}, found.choice)
-        better = offer.solve(limits, found.choice)
+        better = offer.solve(limits, _rounded(offer, found.choice, curves, wished.densities, limits))
         if better.objective >= found.objective * (1 - _WORTH):
             break
         found, last = better, offer
@@ -106,6 +106,29 @@ def leave_grid(offer: Offer, found: Solution, limits: Mapping[str, float]) -> Le
         ),
         fixed=fixed,
     )
+
+
+def _rounded(
+    offer: Offer, choice: Choice, curves: Sequence[Curve], densities: Sequence[float], limits: Mapping[str, float]
+) -> Choice:
+    """The choice with each layer at the most that can be kept of its relaxed density, where that is within the limits.
+
+    A good plan to start from: the solver only has to look for better ones.
+    """
+    table, rounded = offer.table, choice.copy()
+    for curve, density in zip(curves, densities, strict=True):
+        options, needs = table.options[curve.layer], table.requires[curve.layer]
+        shares = {
+            k: share
+            for k, option in enumerate(options)
+            if needs[k] == needs[choice[curve.layer]]
+            and (option.pattern == "dense" or _alike(option, curve.option))
+            and (share := offer.share(curve.layer, option)) <= density * (1 + 1e-9)
+        }
+        if shares:
+            rounded[curve.layer] = max(shares, key=lambda k: shares[k])
+    within = all(table.total(key, rounded) <= limit for key, limit in limits.items())
+    return rounded if within and table.objective(rounded) < table.objective(choice) else choice
 
 
 def _new(offer: Offer, curve: Curve, chosen: int, density: float) -> list[Option]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -125,7 +126,7 @@ class OfTable:
 
     def near(self, curve: Curve, chosen: int, density: float) -> Sequence[Option]:
         least, most = float(curve.densities[0]), float(curve.densities[-1])
-        wanted = {round(min(max(density * factor, least), most), 6) for factor in _FACTORS}
+        wanted = {math.floor(1e6 * min(max(density * factor, least), most)) / 1e6 for factor in _FACTORS}
         return [
             Option(pattern=curve.option.pattern, density=d, parameters=curve.option.parameters)
             for d in sorted(wanted)
