@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--points", default=20, show_default=True, type=click.IntRange(min=2, max=1000))
 @profile_option
 @patterns_option
-@click.option("--sensitivity", default="erk", show_default=True, metavar=SENSITIVITIES)
+@click.option("--sensitivity", metavar=SENSITIVITIES, help="By default trained with --responses, else erk.")
 @click.option("--weights", metavar="FILE", help="Trained weights, for what looks at them.")
 @data_options
 @responses_option
@@ -63,7 +63,7 @@ def frontier(
     points: int,
     profile_name: str | None,
     patterns: str | None,
-    sensitivity: str,
+    sensitivity: str | None,
     weights: str | None,
     data: str | None,
     examples: int,
@@ -89,9 +89,11 @@ def frontier(
     from advisor.devices.profile import load_profile
     from advisor.planning.frontier import frontier as trace_front
     from advisor.planning.make import load_exchange
+    from advisor.planning.sensitivity.defaults import default_sensitivity
     from advisor.plans.plan import load_plan
 
     plan = load_plan(plan_file) if plan_file else None
+    sensitivity = sensitivity or default_sensitivity(has_runs=responses is not None)
     network, notes = open_for_planning(model, input_text, weights, sensitivity=sensitivity)
     front = trace_front(
         network,

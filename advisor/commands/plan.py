@@ -42,10 +42,8 @@ if TYPE_CHECKING:
 @patterns_option
 @click.option(
     "--sensitivity",
-    default="erk",
-    show_default=True,
     metavar=SENSITIVITIES,
-    help="What a missing connection costs.",
+    help="What a missing connection costs; by default trained with --responses, else erk.",
 )
 @click.option("--selection", default="random", show_default=True, metavar=SELECTIONS, help="Which connections.")
 @click.option("--weights", metavar="FILE", help="Trained weights, for what looks at them.")
@@ -69,7 +67,7 @@ def plan(
     budgets: tuple[str, ...],
     profile_name: str | None,
     patterns: str | None,
-    sensitivity: str,
+    sensitivity: str | None,
     selection: str,
     weights: str | None,
     data: str | None,
@@ -111,6 +109,7 @@ def plan(
     from advisor.devices.profile import load_profile
     from advisor.planning.budgets import parse_budgets
     from advisor.planning.make import load_exchange
+    from advisor.planning.sensitivity.defaults import default_sensitivity
 
     if table_file is not None:
         alone = open_table_alone(table_file, losses)
@@ -124,6 +123,7 @@ def plan(
         raise PlanError(f"--losses {losses}: losses of a network are estimated (--sensitivity); it needs --table FILE")
     wanted = parse_budgets(budgets)
     profile = load_profile(profile_name) if profile_name else None
+    sensitivity = sensitivity or default_sensitivity(has_runs=responses is not None)
     network, notes = open_for_planning(
         model, input_text, weights, sensitivity=sensitivity, selection=selection, timed=rounds["refine"] is not None
     )

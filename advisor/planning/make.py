@@ -28,7 +28,7 @@ def plan(
     budgets: Mapping[str, str | float | Budget] | Sequence[str],
     profile: Profile | None = None,
     patterns: Sequence[str] | None = None,
-    sensitivity: str = "erk",
+    sensitivity: str | None = None,
     selection: str = "random",
     rounding: str = "ceil",
     seed: int = 0,
@@ -54,7 +54,8 @@ def plan(
         budgets: cost → limit, {"latency": "50%", "params": "5M"}; see `planning.budgets`.
         profile: times of a device; needed for a budget on a time.
         patterns: what layers may become; channel, group and width where None.
-        sensitivity: how the loss of an option is estimated: by shapes ("erk", "er", "uniform"), by real weights
+        sensitivity: how the loss of an option is estimated; where None "trained" if there are `responses`, else "erk".
+            By shapes ("erk", "er", "uniform"), by real weights
             ("magnitude", "lamp", "synflow", "synflow100"), or with data ("snip", "grasp", "fisher", "taylor1",
             "taylor2", "probe"), or learnt from short training runs ("trained", needs `responses`).
         selection: which connections stay: "random" (drawn from the seed), or those that are worth most by real weights

@@ -22,6 +22,7 @@ from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
 from advisor.planning.restrict import restrict, solve_restricted
 from advisor.planning.selections import check_selection
 from advisor.planning.sensitivity import Given, sensitivity_named
+from advisor.planning.sensitivity.defaults import default_sensitivity
 from advisor.planning.sensitivity.trained import learnt_from
 from advisor.planning.solve import Solution, check_max_patterns, solve
 from advisor.planning.table import Choice
@@ -131,7 +132,7 @@ def pose(
     budgets: Mapping[str, str | float | Budget] | Sequence[str],
     profile: Profile | None = None,
     patterns: Sequence[str] | None = None,
-    sensitivity: str = "erk",
+    sensitivity: str | None = None,
     selection: str = "random",
     rounding: str = "ceil",
     seed: int = 0,
@@ -152,6 +153,7 @@ def pose(
     _check_numbers(gap, time_limit, seed)
     check_max_patterns(max_patterns)
     given = given_by(data, seed, responses)
+    estimator = sensitivity or default_sensitivity(has_runs=given.responses is not None)
     check_selection(selection, given)
     asked = constraints or Asked()
     asked.check_names([layer.name for layer in network.sparsifiable])
@@ -161,7 +163,7 @@ def pose(
         network,
         choices,
         profile=profile,
-        sensitivity=sensitivity,
+        sensitivity=estimator,
         exchange=exchange,
         wanted=tuple(wanted),
         given=given,
@@ -171,15 +173,15 @@ def pose(
         network=network,
         built=built,
         budgets=wanted,
-        style=Style(patterns=names, sensitivity=sensitivity, selection=selection, rounding=rounding, seed=seed),
+        style=Style(patterns=names, sensitivity=estimator, selection=selection, rounding=rounding, seed=seed),
         profile=profile,
         gap=gap,
         time_limit=time_limit,
         hint=_hint(network, names, include_ends, tuple(wanted)),
         notes=(
-            *(learnt_from(network, given).notes() if sensitivity == "trained" else ()),
-            *(_exchange_note(exchange, names) if exchange or sensitivity != "trained" else ()),
-            *_selection_note(sensitivity, selection),
+            *(learnt_from(network, given).notes() if estimator == "trained" else ()),
+            *(_exchange_note(exchange, names) if exchange or estimator != "trained" else ()),
+            *_selection_note(estimator, selection),
             *(left.notes if left else ()),
         ),
         constraints=asked,
