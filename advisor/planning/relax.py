@@ -28,6 +28,7 @@ class Relaxation:
         prices: cost → how much less the relaxed plan would lose per unit of a larger limit; 0 where it does not bind.
         reduced: (X,) no choice within the limits that takes this option loses less than `bound` + `reduced`.
         choice: one within the limits, where one was found on the way.
+        levels: (G,) per width group the level that has the largest share.
     """
 
     status: Literal["solved", "infeasible", "time limit"]
@@ -35,6 +36,7 @@ class Relaxation:
     prices: Mapping[str, float] = field(default_factory=dict)
     reduced: Floats = field(default_factory=lambda: np.zeros(0))
     choice: Choice | None = None
+    levels: tuple[int, ...] | None = None
 
 
 def relax(program: Program, limits: Mapping[str, float], *, time_limit: float) -> Relaxation:
@@ -129,7 +131,9 @@ def _by_highs(program: Program, limits: Mapping[str, float], rows: list[Row], ti
         prices[key] = float(multiplier) / unit / scale
     if peak is not None:
         prices["peak_memory"] = float(-given[len(given) - len(peak.given) :].sum()) / peak.unit / scale
-    return Relaxation(status="solved", bound=bound, prices=prices, reduced=reduced / scale)
+    shares = result.x[len(program.layer_of) :]
+    levels = tuple(int(np.argmax(shares[a:b])) for a, b in pairwise(program.level_offsets))
+    return Relaxation(status="solved", bound=bound, prices=prices, reduced=reduced / scale, levels=levels)
 
 
 def _weak_duality(program: Program, left: Floats, upper: Floats) -> tuple[float, Floats]:

@@ -15,7 +15,7 @@ from advisor.planning.table import CostTable
 Floats = NDArray[np.float64]
 
 # HiGHS works with absolute tolerances (1e-6 on rows), so rows are scaled up to this.
-ROW_SCALE = 1e3
+ROW_SCALE = 1e2
 
 
 class Block(NamedTuple):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from advisor.errors import BudgetError, unknown
 from advisor.planning.core import Found, solve_core
-from advisor.planning.feasible import feasible, least
+from advisor.planning.feasible import feasible, keeps, least
 from advisor.planning.infeasible import explain
 from advisor.planning.program import Answer, Program, build_program
 from advisor.planning.relax import Relaxation, relax
 from advisor.planning.single import solve_single
+from advisor.planning.start import first_choice
 from advisor.planning.table import Choice, CostTable
 
 _FIRST_SHARE = 0.7  # of the time limit for the program as it is, the rest for better plans near the one found
@@ -77,7 +78,7 @@ def solve(
     relaxed = relax(program, limits, time_limit=first - time.perf_counter())
     found = Found(choice=None, bound=relaxed.bound, is_infeasible=relaxed.status == "infeasible")
     if not found.is_infeasible:
-        known = relaxed.choice if known is None else _better(table, known, relaxed)
+        known = _best(program, limits, [known, relaxed.choice, _first(program, limits, relaxed)])
         single = solve_single(program, limits, relaxed, known=known, gap=gap, deadline=first)
         found = single or solve_core(program, limits, relaxed, known=known, gap=gap, deadline=first)
     if found.is_infeasible:
@@ -114,9 +115,16 @@ def check_max_patterns(most: int | None) -> None:
         raise BudgetError(f"max_patterns={most!r}; expected a whole number of 1 or more, or None for any number")
 
 
-def _better(table: CostTable, known: Choice, relaxed: Relaxation) -> Choice:
-    other = relaxed.choice
-    return known if other is None or table.objective(known) < table.objective(other) else other
+def _first(program: Program, limits: Mapping[str, float], relaxed: Relaxation) -> Choice | None:
+    if relaxed.choice is not None or not (program.table.groups or program.pattern_rows is not None):
+        return None
+    return first_choice(program, limits, relaxed.prices, relaxed.levels)
+
+
+def _best(program: Program, limits: Mapping[str, float], choices: Sequence[Choice | None]) -> Choice | None:
+    """The least losing of those that keep the limits."""
+    kept = [c for c in choices if c is not None and keeps(program.table, c, limits, program.max_patterns)]
+    return min(kept, key=program.table.objective, default=None)
 
 
 def _with_one_factor(program: Program, limits: Mapping[str, float], gap: float, deadline: float) -> Choice | None:
@@ -127,6 +135,8 @@ def _with_one_factor(program: Program, limits: Mapping[str, float], gap: float, 
             (min(range(len(group.levels)), key=lambda v, ls=group.levels: abs(ls[v] - factor)),)  # type: ignore[misc]
             for group in program.table.groups
         ]
+        if time.perf_counter() > deadline:
+            break
         found, _ = feasible(program, limits, gap, deadline, levels=nearest)
         if found is not None and found.choice is not None:
             if best is not None and _objective(program, found) >= _objective(program, best):
