@@ -215,7 +215,13 @@ class Profile:
         if self.tables:
             self._table(threads, training)
         asked = replace(made, batch=made.batch if batch is None else batch, threads=threads, training=training)
-        return self if asked == made else replace(self, settings=asked)
+        if asked not in self._others:
+            self._others[asked] = self if asked == made else replace(self, settings=asked)
+        return self._others[asked]
+
+    @cached_property
+    def _others(self) -> dict[Settings, Profile]:
+        return {}
 
     def _table(self, threads: int, training: bool) -> Table | Threads:
         from advisor.devices.model.threads import around
@@ -272,7 +278,7 @@ class Profile:
             wanted = wanted or network_hash(network)
             if known.network_hash == wanted:
                 return known
-        if self.estimator is None or self.device != "cpu" or network.module is None:
+        if self.estimator is None or network.module is None:
             return None
         return self._predicted(network)
 

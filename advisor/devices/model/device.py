@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advisor.devices.model.monotone import along_kept
+from advisor.devices.model.layers import Layers, total
 from advisor.devices.model.step_model import StepModel, class_of
 from advisor.devices.model.steps_of import step_of
 from advisor.devices.model.sums import Counts
+from advisor.devices.model.training_of import training_steps_of
 from advisor.devices.predicting.estimator import WholeEstimate
 from advisor.devices.predicting.predict import Estimate
 
@@ -32,9 +33,9 @@ class DeviceModel:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self._layers: dict[Execution, Estimate] = {}
         self._steps: dict[Step, Estimate] = {}
-        self._curves: dict[tuple[Execution, ...], tuple[np.ndarray, np.ndarray]] = {}
+        self._forward = Layers(lambda executions: self._asked([step_of(e) for e in executions]))
+        self._layers = Layers(self._trained) if table.training else self._forward
 
     @cached_property
     def _model(self) -> StepModel:
@@ -51,36 +52,34 @@ class DeviceModel:
     def _look_at(self, steps: Sequence[Step]) -> None:
         """Asks the learners for all steps that nobody asked for yet, at once; sparse layers rise with their curve."""
         new = [step for step in dict.fromkeys(steps) if step not in self._steps]
-        self.look_ahead(step.execution for step in new if step.execution and step.execution.method == "direct")
-        ms, beyond = self._model(new)
-        for step, taken, out in zip(new, ms.tolist(), beyond.tolist(), strict=True):
-            if step.execution is not None and step.execution.method == "direct":
-                self._steps[step] = self.layer(step.execution)
-            else:
-                self._steps[step] = self._estimate(taken, out, class_of(step))
+        sparse = {s: s.execution for s in new if s.execution is not None and s.execution.method == "direct"}
+        self._forward.look_ahead(sparse.values())
+        self._steps.update((step, self._forward(execution)) for step, execution in sparse.items())
+        others = [step for step in new if step not in sparse]
+        self._steps.update(zip(others, self._asked(others), strict=True))
+
+    def _asked(self, steps: Sequence[Step]) -> list[Estimate]:
+        ms, beyond = self._model(steps)
+        parts = zip(steps, ms.tolist(), beyond.tolist(), strict=True)
+        return [self._estimate(taken, out, class_of(step)) for step, taken, out in parts]
+
+    def _trained(self, executions: Sequence[Execution]) -> list[Estimate]:
+        steps = [training_steps_of(e) for e in executions]
+        self._look_at([step for each in steps for step in each])
+        return [total([self._steps[step] for step in each]) for each in steps]
 
     def layer(self, execution: Execution) -> Estimate:
-        """One forward layer with its 80 % interval; of sparse ones, more kept connections never take less time."""
-        if execution not in self._layers:
-            self.look_ahead((execution,))
-        return self._layers[execution]
+        """One layer with its 80 % interval, in training forward, backward and update; of sparse ones, more kept
+        connections never take less time.
+        """
+        return self._layers(self._as_run(execution))
 
     def look_ahead(self, executions: Iterable[Execution]) -> None:
-        """Asks the learners for all layers that nobody asked for yet, at once: one by one that takes long."""
-        # Folding gives a bias to whoever has none, and it costs nothing.
-        asked = {e: along_kept(replace(e, bias=True)) for e in executions if e not in self._layers}
-        new = [c.executions for c in asked.values() if c.executions not in self._curves]
-        points = list(dict.fromkeys(e for curve in new for e in curve))
-        if points:
-            ms, beyond = self._model([step_of(e) for e in points])
-            places = {e: i for i, e in enumerate(points)}
-            for curve in new:
-                order = [places[e] for e in curve]
-                self._curves[curve] = ms[order], beyond[order]
-        for execution, known in asked.items():
-            times, beyond = self._curves[known.executions]
-            out = bool(beyond[known.place])
-            self._layers[execution] = self._estimate(known.at(times), out, class_of(step_of(execution)))
+        self._layers.look_ahead(map(self._as_run, executions))
+
+    def _as_run(self, execution: Execution) -> Execution:
+        # Folding gives a bias to whoever has none, and at inference it costs nothing.
+        return execution if self.table.training else replace(execution, bias=True)
 
     def whole(self, recording: Recording) -> WholeEstimate:
         """A whole run from its steps."""

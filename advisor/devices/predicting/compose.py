@@ -155,6 +155,7 @@ def predict_options(
     Raises:
         ProfileError: as `predict_latency`.
     """
+    profile = profile.at(training=training) if profile.tables else profile
     warnings = profile.check(batch=batch_of(network), dtype=dtype_of(network), training=training)
     rest = rest_of(network, profile, training=training)
     shares = rest_shares(network)

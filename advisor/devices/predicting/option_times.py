@@ -50,6 +50,7 @@ def option_times(
     Raises:
         ProfileError: the profile holds no times, or was made under other settings.
     """
+    profile = profile.at(training=training) if profile.tables else profile
     warnings = profile.check(batch=batch_of(network), dtype=dtype_of(network), training=training)
     profile.look_ahead(_all_executions(network, profile, options, training=training))
     rest = rest_of(network, profile, training=training)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from advisor.devices.measuring.subject import as_it_runs, inference_ready, real_inputs, weighted_module
-from advisor.devices.predicting.predict import Estimate
+from advisor.devices.model.layers import total
 from advisor.devices.profile import Whole
 from advisor.errors import AdvisorError, ProfileError
 from advisor.patterns.option import DENSE
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from advisor.devices.inplace.deployed import Deployed
     from advisor.devices.predicting.estimator import Estimator, WholeEstimate
+    from advisor.devices.predicting.predict import Estimate
     from advisor.devices.profile import Profile
     from advisor.devices.steps.record import Recording
+    from advisor.devices.steps.step import Step
     from advisor.network import Network
     from advisor.patterns.option import Option
     from advisor.plans.plan import Plan
@@ -91,16 +93,6 @@ def predict_layers(
     return whole, {name: total(found) for name, found in mine.items()}
 
 
-def total(steps: Sequence[Estimate]) -> Estimate:
-    """Several steps together; extrapolated where one of them is."""
-    return Estimate(
-        median_ms=sum(step.median_ms for step in steps),
-        low_ms=sum(step.low_ms for step in steps),
-        high_ms=sum(step.high_ms for step in steps),
-        origin="extrapolated" if any(step.origin == "extrapolated" for step in steps) else "predicted",
-    )
-
-
 def _layer_of(module: str, network: Network) -> str | None:
     """The layer that a module is, or is a part of (what makes its weight from kept values)."""
     names = {layer.name for layer in network.sparsifiable}
@@ -112,19 +104,35 @@ def _layer_of(module: str, network: Network) -> str | None:
 
 
 def predicted_whole(network: Network, profile: Profile) -> Whole:
-    """The dense network as an entry that a profile could hold, predicted instead of measured; inference.
+    """The dense network as an entry that a profile could hold, predicted instead of measured.
 
-    `saved` is what sparse layers take in, seen in one run of the network with sparse layers in it, at predicted times.
+    At inference `saved` is what sparse layers take in, seen in one run of the network with sparse layers in it, at
+    predicted times; in training they take in nothing.
     """
     from advisor.devices.inplace.deployed import deployed
-    from advisor.devices.measuring.work import network_hash
 
-    estimator = _estimator(profile)
+    training = profile.settings is not None and profile.settings.training
+    if training:
+        recording = recording_of(network, training=True, device=profile.device)
+        run = _estimator(profile).whole(recording)
+        known = {name: _layer_of(name, network) for name in dict.fromkeys(recording.modules)}
+        parts = _between_layers(recording.steps, [known[name] for name in recording.modules], run)
+        return _whole(network, profile, run, parts, {})
+    if profile.device != "cpu":  # what lies between the layers is known as a whole, launches among it
+        return _whole(network, profile, _estimator(profile).whole(recording_of(network, device=profile.device)), {}, {})
     module, inputs = weighted_module(network), real_inputs(network, "cpu")
     dense = deployed(network, inference_ready(network, module), inputs)
-    run = estimator.whole(dense.recording)
+    run = _estimator(profile).whole(dense.recording)
+    parts = _between_layers(dense.steps, dense.sites, run)
+    return _whole(network, profile, run, parts, _saved(network, module, dense, run))
+
+
+def _whole(
+    network: Network, profile: Profile, run: WholeEstimate, parts: dict[str, float], saved: dict[str, float]
+) -> Whole:
+    from advisor.devices.measuring.work import network_hash
+
     layers_ms = _layers_ms(network, profile)
-    parts = _between_layers(dense, run)
     return Whole(
         model=network.name,
         input_shapes=network.input_shapes,
@@ -137,7 +145,7 @@ def predicted_whole(network: Network, profile: Profile) -> Whole:
         network_hash=network_hash(network),
         parts=parts,
         interpreter_ms=run.median_ms - layers_ms - sum(parts.values()),
-        saved=_saved(network, module, dense, run),
+        saved=saved,
         deviation=(run.high_ms - run.low_ms) / 2 / run.median_ms,
         origin=run.origin,
     )
@@ -161,11 +169,11 @@ def _layers_ms(network: Network, profile: Profile) -> float:
     return sum(calls * profile.latency(execution).median_ms for execution, calls in counts.items())
 
 
-def _between_layers(dense: Deployed, run: WholeEstimate) -> dict[str, float]:
+def _between_layers(steps: Sequence[Step], layers: Sequence[str | None], run: WholeEstimate) -> dict[str, float]:
     """Family → ms of operators that are no layer; empty where the estimator does not tell operators apart."""
     found: dict[str, float] = {}
-    for step, site, ms in zip(dense.steps, dense.sites, run.steps_ms, strict=bool(run.steps_ms)):
-        if site is None and step.family != "view":
+    for step, layer, ms in zip(steps, layers, run.steps_ms, strict=bool(run.steps_ms)):
+        if layer is None and step.family != "view":
             found[step.family] = found.get(step.family, 0.0) + ms
     return found
 

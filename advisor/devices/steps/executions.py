@@ -79,10 +79,9 @@ def macs_of(target: str, bound: Mapping[str, Any], execution: Execution | None, 
         return int(tokens * (4 * wide * wide + inner) + 2 * tokens * given.shape[-2] * wide)
     if target.startswith("advisor.sparse_"):
         grad, weight = bound["grad"], bound.get("weight")
-        rows = weight.shape if weight is not None else tuple(bound["weight_shape"]) if "weight_shape" in bound else ()
+        kept = weight if weight is not None else outputs[0]  # the gradient of the weight has its shape
         places = prod(grad.shape[2:]) * grad.shape[0] if grad.dim() == 4 else grad.shape[0]
-        kept = prod(rows) if rows else len(bound["inputs"]) * _outputs(bound) // max(len(bound["indptr"]) - 1, 1)
-        return int(places * kept)
+        return int(places * prod(kept.shape))
     return 0
 
 

@@ -6,6 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
+import advisor
 from advisor.cli import run
 from advisor.devices.predicting.compose import predict_latency
 from advisor.devices.predicting.verify import verify_latency
@@ -215,3 +216,25 @@ def test_in_training_a_layer_takes_forward_backward_and_update(
         assert layer.latency_ms == pytest.approx(sum(estimator.step(s).median_ms for s in mine))
         assert layer.low_ms < layer.latency_ms < layer.high_ms
         assert layer.method == ("direct" if planned and layer.name in OPTIONS else "dense")
+
+
+def test_a_plan_for_training_counts_whole_steps(
+    digits: Network, trained: Profile, with_kernels: None, compiled: None
+) -> None:
+    """The table's dense total is the predicted step, and what it says of the plan is what the plan's own step takes."""
+    at_inference = trained.at(training=False)
+    made = advisor.plan(
+        digits, profile=at_inference, budgets={"training_latency": "75%"}, patterns=["group", "channel"]
+    )
+    line = made.costs["training_latency"]
+    dense = predict_latency(digits, trained, training=True)
+    assert line.dense == pytest.approx(dense.latency_ms, rel=1e-6)
+    planned = predict_latency(digits, trained, made, training=True)
+    assert planned.latency_ms < dense.latency_ms
+    saved, really = line.dense - line.plan, dense.latency_ms - planned.latency_ms
+    assert saved == pytest.approx(really, rel=0.25)  # of what counts by its upper end less is promised
+    whole = trained.whole(digits)
+    assert whole is not None
+    assert whole.layers_ms + sum(whole.parts.values()) + (whole.interpreter_ms or 0) == pytest.approx(whole.median_ms)
+    assert {"norm", "pool"} <= set(whole.parts)
+    assert whole.saved == {}
