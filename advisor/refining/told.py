@@ -30,17 +30,18 @@ def final_plan(bench: Bench, stopped: str) -> Plan:
     guessed = set(uncertain({key: line for key, line in best.plan.costs.items() if key in lines}))
     notes = [*_notes(bench, best, lines, stopped), *best.notes, *(n for n in best.plan.notes if n not in guessed)]
     paces = {key: bench.dense(key) / bench.scale(key) for key in bench.gauges if key in TIMES}
+    budgets = {key: lines[key].budget or 0.0 for key in paces}
     basis = best.plan.basis
     return replace(
         best.plan,
-        basis=partial(_at_pace, basis, paces) if basis is not None else None,
+        basis=partial(_at_pace, basis, paces, budgets) if basis is not None else None,
         costs={**best.plan.costs, **lines},
         rounds=tuple(replace(line, kept=tried is best) for tried, line in bench.rounds),
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _at_pace(basis: Callable[[], Basis], paces: Mapping[str, float]) -> Basis:
+def _at_pace(basis: Callable[[], Basis], paces: Mapping[str, float], budgets: Mapping[str, float]) -> Basis:
     """The corrected table with its times as this machine took them, so that an explanation adds up to the costs."""
     found = basis()
     table, limits, prices = found.table, dict(found.limits), dict(found.prices)
@@ -48,7 +49,7 @@ def _at_pace(basis: Callable[[], Basis], paces: Mapping[str, float]) -> Basis:
     for key, pace in paces.items():
         costs[key] = tuple(pace * column for column in costs[key])
         constants[key] = pace * constants.get(key, 0.0)
-        limits[key] *= pace
+        limits[key] = budgets[key]
         prices[key] = prices.get(key, 0.0) / pace
     return replace(found, table=replace(table, costs=costs, constants=constants), limits=limits, prices=prices)
 

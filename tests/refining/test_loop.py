@@ -63,6 +63,7 @@ def test_an_absolute_budget_is_in_the_milliseconds_of_this_machine(digits: Netwo
     plan = refined(problem, rounds=6, seconds=1.0, gauges={"latency": machine})
     line = plan.costs["latency"]
     assert line.budget == pytest.approx(asked)
+    assert plan.explain().left["latency"] == pytest.approx(asked - line.plan, abs=0.02 * line.dense)
     assert asked * (1 - BAND) <= line.plan <= asked
 
 
