@@ -1,12 +1,12 @@
 """Which connections to keep at a given density, in a network trained here: by seed, weights, gradients, and refitted.
 
-    python benchmarks/selection.py [--pattern channel] [--densities 0.5,0.25,0.1] [--seeds 3] [--json FILE]
+    python benchmarks/selection.py [--data cluttered] [--pattern channel] [--densities 0.5,0.25,0.1] [--seeds 3]
 
-Cluttered digits (validation's data set, 32x32, real digits that need no download) and the demo's network. For each seed
-a dense network is trained, then every layer but the first and the last gets the same density, its connections chosen
-in each way. Each accuracy on the held-out test images stands three times: as thinned out, with batch norm measured
-anew on 256 training images, and after a short fine-tuning. "refit" is `advisor.reconstruct` on the same 256 images, for
-the connections that magnitude chose. Means over the seeds with 95 % t-intervals. Nothing is asserted.
+Real digits that need no download, and the demo's network. For each seed a dense network is trained, then every layer
+but the first and the last gets the same density, its connections chosen in each way. Each accuracy on the held-out
+test images stands three times: as thinned out, with batch norm measured anew on 256 training images, and after a
+short fine-tuning. "refit" is `advisor.reconstruct` on the same 256 images, for the connections that magnitude chose.
+Means over the seeds with 95 % t-intervals. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ from validation.data import DataSet, Request, load_data
 from validation.data.labelled import labelled
 from validation.training import FINETUNE_RATE, Recipe, Trainer, evaluate
 
-MODEL, SIDE = "zoo:digits_cnn", 32
+MODEL = "zoo:digits_cnn"
+SIDES = {"cluttered": 32, "digits": 8, "mnist5k": 28}
 WAYS = ("random", "magnitude", "taylor", "fisher", "refit")
 
 
@@ -89,7 +90,8 @@ def measured_anew(module: nn.Module, examples: Calibration) -> nn.Module:
 
 
 def one_seed(data: DataSet, seed: int, options: argparse.Namespace, tell: Callable[[str], None]) -> list[Result]:
-    loaded = load_model(MODEL, device="cpu", input_text=f"1x1x{SIDE}x{SIDE}", seed=seed)
+    side = SIDES[options.data]
+    loaded = load_model(MODEL, device="cpu", input_text=f"1x1x{side}x{side}", seed=seed)
     dense = train(loaded.module, data, options.epochs, seed)
     accuracy = evaluate(dense, data.test).accuracy
     found = [
@@ -97,7 +99,7 @@ def one_seed(data: DataSet, seed: int, options: argparse.Namespace, tell: Callab
     ]
     tell(f"seed {seed}: dense {accuracy:.3f}")
     network = advisor.analyze(dense, loaded.example_inputs, name=MODEL)
-    examples = calibration(labelled("cluttered", network.input_shapes, examples=256, seed=seed))
+    examples = calibration(labelled(options.data, network.input_shapes, examples=256, seed=seed))
     for density in options.densities:
         for way in options.ways:
             began = time.perf_counter()
@@ -157,25 +159,26 @@ def table(results: list[Result]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="cluttered", choices=sorted(SIDES))
     parser.add_argument("--pattern", default="channel")
     parser.add_argument("--densities", default="0.5,0.25,0.1", type=lambda text: [float(d) for d in text.split(",")])
     parser.add_argument("--ways", default=",".join(WAYS), type=lambda text: text.split(","))
     parser.add_argument("--seeds", default=3, type=int)
     parser.add_argument("--epochs", default=4, type=int, help="of the dense network")
     parser.add_argument("--finetune", default=1, type=int, help="epochs; 0 leaves it out")
-    parser.add_argument("--train-size", default=2500, type=int)
-    parser.add_argument("--test-size", default=1000, type=int)
+    parser.add_argument("--train-size", type=int, help="all by default")
+    parser.add_argument("--test-size", type=int, help="all by default")
     parser.add_argument("--json", type=Path, help="every run, for later")
     options = parser.parse_args()
-    data = load_data(
-        "cluttered", Request(shape=(1, SIDE, SIDE), train_size=options.train_size, test_size=options.test_size)
-    )
+    side = SIDES[options.data]
+    wish = Request(shape=(1, side, side), train_size=options.train_size, test_size=options.test_size)
+    data = load_data(options.data, wish)
     results: list[Result] = []
     for seed in range(options.seeds):
         results += one_seed(data, seed, options, lambda text: print(text, flush=True))
         if options.json:
             options.json.write_text(json.dumps([asdict(one) for one in results], indent=1))
-    print(f"\n{MODEL}, {SIDE}x{SIDE}, {len(data.train):,} training images, pattern {options.pattern}\n")
+    print(f"\n{MODEL}, {options.data} {side}x{side}, {len(data.train):,} training images, pattern {options.pattern}\n")
     print(table(results))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from advisor.calibration import NOTHING_GIVEN, Given
 from advisor.errors import AdvisorError, DataError, ModelError, PlanError, unknown
 from advisor.models import load_model, load_weights
 from advisor.plans.plan import load_plan
@@ -143,7 +144,13 @@ def check_kinds(kinds: tuple[str, ...]) -> None:
 
 
 def line_up(
-    network: Network, plan: Plan, kinds: tuple[str, ...], *, profile: Profile | None, folder: Path
+    network: Network,
+    plan: Plan,
+    kinds: tuple[str, ...],
+    *,
+    profile: Profile | None,
+    folder: Path,
+    given: Given = NOTHING_GIVEN,
 ) -> tuple[tuple[Contestant, ...], dict[str, str]]:
     """Dense, the plan and its baselines; the plans are kept in `folder`, and read from there by a later call.
 
@@ -156,7 +163,7 @@ def line_up(
     reasons: dict[str, str] = {}
     missing = [kind for kind in kinds if not places[kind].is_file()]
     if missing and any(line.budget is not None for line in plan.costs.values()):
-        made = baselines(network, plan, profile=profile, kinds=tuple(missing))
+        made = baselines(network, plan, profile=profile, kinds=tuple(missing), given=given)
         reasons = dict(made.reasons)
         folder.mkdir(parents=True, exist_ok=True)
         for label, baseline in made.items():

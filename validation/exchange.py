@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advisor.calibration import NOTHING_GIVEN, Given
 from validation.statistics import CONFIDENCE, Comparison, compare
 
 if TYPE_CHECKING:
@@ -50,16 +51,24 @@ class Exchange:
         }
 
 
-def losses_by_pattern(network: Network, plan: Plan) -> dict[str, float]:
+def losses_by_pattern(
+    network: Network, plan: Plan, given: Given = NOTHING_GIVEN, *, sensitivity: str | None = None
+) -> dict[str, float]:
     """The plan's estimated loss, split by pattern, before any exchange rate.
 
     A layer that is narrowed and sparse counts for both: what its narrowing alone would lose, and the rest.
+
+    Args:
+        network: that the plan was made for.
+        plan: whose loss.
+        given: data, where the sensitivity needs it.
+        sensitivity: that estimates; the plan's own where None.
     """
     from advisor.planning.sensitivity import losses
     from advisor.planning.sensitivity.rates import loss_parts, with_narrowing
 
     options = with_narrowing({layer.name: (layer.option,) for layer in plan.layers})
-    found = losses(network, options, plan.sensitivity)
+    found = losses(network, options, sensitivity or plan.sensitivity, given=given)
     parts: dict[str, float] = {}
     for layer in plan.layers:
         for pattern, loss in loss_parts(options[layer.name], found[layer.name])[0].items():

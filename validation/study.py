@@ -10,13 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from advisor.calibration import Given
+from advisor.calibration.batches import EXAMPLES, calibration
 from advisor.devices.measuring.timing import NOTEWORTHY
 from advisor.errors import AdvisorError, DeviceError, ProfileError
-from advisor.models import load_model
+from advisor.models import load_model, load_weights
 from advisor.planning.budgets import TIMES, cost_text
+from advisor.planning.selections import DATA_SELECTIONS
+from advisor.planning.sensitivity import sensitivity_named
 from advisor.trace import analyze
 from validation.contestants import Contestant, builder, check_kinds, check_network, line_up
-from validation.data import Request, load_data, suited
+from validation.data import DataSet, Request, load_data, suited
+from validation.data.labelled import batches_of
 from validation.data.registry import image_shape
 from validation.exchange import Exchange, exchange, losses_by_pattern, verdict, way_of
 from validation.progress import Monitor
@@ -93,12 +98,13 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
         AdvisorError: anything that the user can mend, before the first step of training where that can be known.
     """
     study, network, notes = _prepare(wish)
+    given = _given(wish.plan, study.data)
     with alone(wish.out):
         if wish.restart:
             discard(wish.out)
         open_folder(study)
         contestants, missing = line_up(
-            network, wish.plan, wish.baselines, profile=wish.profile, folder=wish.out / "plans"
+            network, wish.plan, wish.baselines, profile=wish.profile, folder=wish.out / "plans", given=given
         )
         study = replace(study, contestants=contestants)
         open_folder(study)
@@ -110,7 +116,7 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
             runs = run_all(study, plain, monitor)
             keep(responses_of(network, study, runs), wish.out, wish.responses)
             timings, more = _time(wish, network, contestants)
-            findings = _judge(wish, study, network, runs, counts, timings, missing, (*notes, *more))
+            findings = _judge(wish, study, network, given, runs, counts, timings, missing, (*notes, *more))
             report = write(findings, wish.out)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
@@ -130,7 +136,9 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
     plan = wish.plan
     check_kinds(wish.baselines)
     text = ",".join("x".join(map(str, shape)) for shape in plan.input_shapes)
-    loaded = load_model(wish.model, device="cpu", input_text=text)
+    loaded = load_model(wish.model, device="cpu", input_text=text, seed=0)
+    if wish.checkpoint is not None:
+        load_weights(loaded.module, wish.checkpoint)  # what baselines choose their connections by
     plan.masks(loaded.module)  # the plan must belong to this network, before anything long begins
     network = analyze(loaded.module, loaded.example_inputs, name=loaded.name)
     check_collection(network, wish.responses)
@@ -162,6 +170,15 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
         checkpoint=wish.checkpoint,
     )
     return study, network, tuple(notes)
+
+
+def _given(plan: Plan, data: DataSet) -> Given:
+    """Training images, where the plan's losses or connections came from data."""
+    if not sensitivity_named(plan.sensitivity).reads_data and not any(
+        layer.selection in DATA_SELECTIONS for layer in plan.layers
+    ):
+        return Given(seed=plan.seed)
+    return Given(calibration=calibration(batches_of(data.train, EXAMPLES, plan.seed)), seed=plan.seed)
 
 
 def _time(wish: Wish, network: Network, contestants: tuple[Contestant, ...]) -> tuple[Timings | None, tuple[str, ...]]:
@@ -203,6 +220,7 @@ def _judge(
     wish: Wish,
     study: Study,
     network: Network,
+    given: Given,
     runs: list[dict[str, Any]],
     counts: Mapping[str, Counts],
     timings: Timings | None,
@@ -212,7 +230,11 @@ def _judge(
     accuracies = accuracies_of(runs)
     thinned = {one.label: one.plan for one in study.contestants if one.plan is not None}
     try:
-        rates = exchange({label: losses_by_pattern(network, plan) for label, plan in thinned.items()}, accuracies)
+        losses = {
+            label: losses_by_pattern(network, plan, given, sensitivity=wish.plan.sensitivity)
+            for label, plan in thinned.items()
+        }
+        rates = exchange(losses, accuracies)
     except AdvisorError as error:  # a sensitivity that cannot be asked again here
         rates = Exchange(notes=(f"no exchange rates: {error}",))
     over = {label: found for label, plan in thinned.items() if (found := over_budget(plan))}

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
+import advisor
+from advisor.calibration import Given
+from advisor.calibration.batches import calibration
+from advisor.errors import PlanError
 from advisor.network import Network
 from advisor.plans.plan import Plan
 from validation.exchange import exchange, losses_by_pattern, verdict, way_of
@@ -134,3 +140,23 @@ def test_one_seed_decides_nothing() -> None:
 
 def test_without_runs_there_is_no_verdict() -> None:
     assert verdict(WAYS, {"dense": {0: 0.9}, "plan": {}}, at="") is None
+
+
+def test_losses_of_a_sensitivity_that_needs_data_are_split_with_data() -> None:
+    torch.manual_seed(0)
+    network = advisor.analyze(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), (2, 8))
+    examples = calibration((torch.randn(16, 8), torch.arange(16) % 4))
+    plan = advisor.plan(
+        network,
+        budgets={"params": "60%"},
+        patterns=["unstructured"],
+        sensitivity="snip",
+        selection="taylor",
+        include_ends=True,
+        data=examples,
+    )
+    with pytest.raises(PlanError, match="'snip' needs labelled data"):
+        losses_by_pattern(network, plan)
+    parts = losses_by_pattern(network, plan, Given(calibration=examples))
+    assert sum(parts.values()) == pytest.approx(plan.objective)
+    assert losses_by_pattern(network, plan, sensitivity="erk") != parts

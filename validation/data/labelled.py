@@ -10,6 +10,7 @@ import torch
 from advisor.errors import DataError
 from advisor.network import Shape
 from validation.data import Request, load_data
+from validation.data.images import Images
 from validation.data.registry import image_shape
 from validation.data.stream import Stream
 
@@ -36,7 +37,13 @@ def labelled(
         raise DataError(
             f"data set {name!r} has images, the network takes {got}; give data of your own: path/to/file.py:FACTORY"
         )
-    images = load_data(name, Request(shape=image_shape(name, shapes), folder=folder)).train
+    yield from batches_of(
+        load_data(name, Request(shape=image_shape(name, shapes), folder=folder)).train, examples, seed
+    )
+
+
+def batches_of(images: Images, examples: int, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """As `labelled`, of images at hand."""
     order = torch.from_numpy(Stream(seed).order(len(images)))[:examples]
     for start in range(0, len(order), BATCH):
         yield images.batch(order[start : start + BATCH])
