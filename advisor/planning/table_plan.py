@@ -28,7 +28,8 @@ def check_alone(given: Mapping[str, object], defaults: Mapping[str, object] | No
     """
     for name, value in given.items():
         default = (defaults or {})[name]
-        if value is not default and value != default:
+        same = value is default or (isinstance(value, str | int | float) and value == default)
+        if not same:
             raise PlanError(
                 f"{name}={str(value)[:60]!r} says nothing about a cost table, which has its costs and losses; leave it "
                 "out, or plan a network"

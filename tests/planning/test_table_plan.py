@@ -84,7 +84,14 @@ def test_nothing_can_be_applied(table: CostTable, digits: Network) -> None:
 
 @pytest.mark.parametrize(
     "argument",
-    [{"sensitivity": "uniform"}, {"selection": "magnitude"}, {"seed": 3}, {"include_ends": True}, {"exchange": {}}],
+    [
+        {"sensitivity": "uniform"},
+        {"selection": "magnitude"},
+        {"seed": 3},
+        {"include_ends": True},
+        {"exchange": {}},
+        {"data": np.zeros(2)},
+    ],
 )
 def test_what_a_table_has_no_use_for_is_refused(table: CostTable, argument: dict[str, Any]) -> None:
     with pytest.raises(PlanError, match="says nothing about a cost table"):
