@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PATTERN_SPREAD, SLOPE_SPREAD, SETTING_SPREAD = 1.0, 1.0, 0.5  # standard deviations of ρ, β and ln c
+PATTERN_SPREAD, SLOPE_SPREAD, SETTING_SPREAD = 0.5, 1.0, 0.5  # standard deviations of ρ, β and ln c
 SCALE_SPREAD = 3.0  # of κ: nearly flat
 LARGEST = 40.0  # of a logarithm, so that no step overflows
 

@@ -23,8 +23,9 @@ from advisor.planning.sensitivity.trained_curves import (
 )
 
 EXPONENTS = (-0.5, 0.0, 0.5)  # q: of the family of curves
-LAYER_SPREADS = (0.25, 0.7, 1.5)  # standard deviation of u
-PAIR_SPREADS = (0.05, 0.4)  # of v
+LAYER_SPREADS = (0.25, 0.5, 1.0)  # standard deviation of u
+PAIR_SPREADS = (0.2, 0.5)  # of v
+UNLIKELY = 4.0  # nats of evidence that a curve must bring for each 1 that its exponent is away from 0
 STEPS = 60
 
 
@@ -136,12 +137,15 @@ def best_fit(
     layer_spreads: Sequence[float] = LAYER_SPREADS,
     pair_spreads: Sequence[float] = PAIR_SPREADS,
 ) -> Curves:
-    """The fit whose prior the runs support best, by evidence (type II maximum likelihood, MacKay 1992)."""
+    """The fit whose prior the runs support best, by evidence (type II maximum likelihood, MacKay 1992).
+
+    Plans at one budget hardly show how curves bend, so others than −ln d need evidence (`UNLIKELY`).
+    """
     fits = [
         fit(runs, replace(prior, exponent=q, layer_spread=u, pair_spread=v))
         for q, u, v in product(exponents, layer_spreads, pair_spreads)
     ]
-    return max(fits, key=lambda found: found.evidence)
+    return max(fits, key=lambda found: found.evidence - UNLIKELY * abs(found.prior.exponent))
 
 
 def _centred(block: Ints) -> Floats:
