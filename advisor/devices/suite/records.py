@@ -91,13 +91,21 @@ def tables_of(records: Sequence[dict[str, Any]]) -> tuple[Table, ...]:
 
 
 def _table(records: list[dict[str, Any]], *, threads: int, training: bool) -> Table:
-    from advisor.devices.model.step_model import StepModel
-
     references = np.array([float(record["reference_ms"]) for record in records])
     pace = _pace(tuple(piece_of(record, 1.0) for record in records), references)
     pieces = tuple(
         piece_of(record, 1 / pace.slower(reference)) for record, reference in zip(records, references, strict=True)
     )
+    noisy = sum(pace.is_noisy(reference) for reference in references.tolist())
+    return table_of(pieces, pace, noisy, threads=threads, training=training)
+
+
+def table_of(pieces: tuple[PieceTimes, ...], pace: Pace, noisy: int, *, threads: int, training: bool) -> Table:
+    """What is learnt of pieces whose times are those of the quiet part of a session; `noisy` of them had to be scaled
+    for something else that ran.
+    """
+    from advisor.devices.model.step_model import StepModel
+
     model = StepModel(step_times(pieces))
     predicted, measured, _ = model.left_out()
     known = np.isfinite(predicted)
@@ -136,7 +144,7 @@ def _table(records: list[dict[str, Any]], *, threads: int, training: bool) -> Ta
         error={
             "pieces": len(pieces),
             "steps": int(known.sum()),
-            "noisy_pieces": sum(pace.is_noisy(reference) for reference in references.tolist()),
+            "noisy_pieces": noisy,
             "whole_median_percent": round(float(np.median(percent)), 2),
             "whole_within_10_percent": round(100 * float((percent <= 10).mean()), 1),
             "layer_median_percent": round(100 * float(np.median(np.abs(np.expm1(error[layers])))), 2),
