@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     from advisor.planning.problem import Problem
     from advisor.plans.plan import Plan
 
+_PAGES = 64e3  # bytes by which the peak of one network differs between fresh processes
 MEASURED = (*TIMES, "peak_memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """One measurement of one plan. `shares` are plan / dense, run by run; `dense` holds the dense runs, in the unit."""
+    """One measurement of one plan. `shares` are plan / dense, run by run; `dense` holds the dense runs, in the unit.
+
+    `noise` is a standard deviation of a share that is known beforehand, where single runs do not show it.
+    """
 
     shares: tuple[float, ...]
     dense: tuple[float, ...]
+    noise: float = 0.0
     settings: str = ""
     notes: tuple[str, ...] = ()
 
@@ -85,6 +90,7 @@ class MemoryGauge:
         return Reading(
             shares=(found.measured_peak_bytes / self._dense[0],),
             dense=(self._dense[0],),
+            noise=_PAGES / self._dense[0],
             settings=found.method,
             notes=found.notes,
         )

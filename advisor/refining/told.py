@@ -58,12 +58,13 @@ def _line(bench: Bench, tried: Tried, key: str) -> CostLine:
     from advisor.plans.plan import CostLine
 
     dense, share = bench.dense(key), tried.share(key)
+    known = share.repeats > 1  # a single run has no interval
     return CostLine(
         dense=dense,
         plan=share.median_ms * dense,
         budget=bench.limit(key) * dense,
-        low=share.low_ms * dense,
-        high=share.high_ms * dense,
+        low=share.low_ms * dense if known else None,
+        high=share.high_ms * dense if known else None,
     )
 
 

@@ -33,6 +33,7 @@ class Tried:
     shares: dict[str, list[float]] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    noise: dict[str, float] = field(default_factory=dict)  # at least, of a share
     timings: int = 0
 
     def share(self, key: str) -> Sample:
@@ -69,7 +70,7 @@ class Bench:
         found: dict[str, Reading] = {key: gauge(tried.plan, seconds) for key, gauge in self.gauges.items()}
         for key, reading in found.items():
             tried.shares.setdefault(key, []).extend(reading.shares)
-            tried.settings[key] = reading.settings
+            tried.settings[key], tried.noise[key] = reading.settings, reading.noise
             tried.notes.extend(reading.notes)
             self._dense.setdefault(key, []).extend(reading.dense)
         tried.timings += 1
@@ -86,7 +87,7 @@ class Bench:
         found = []
         for one in self.tried:
             share = one.share(key)
-            noise = max((share.high_ms - share.low_ms) / 2 / 1.96, _LEAST_SPREAD)
+            noise = max((share.high_ms - share.low_ms) / 2 / 1.96, one.noise.get(key, 0.0), _LEAST_SPREAD)
             found.append(Evidence(choice=one.solution.choice, measured=share.median_ms * scale, noise=noise * scale))
         return found
 
@@ -97,6 +98,10 @@ class Bench:
     def fits(self, tried: Tried) -> bool:
         """Whether it was measured within all budgets."""
         return all(self.over(tried, key) <= 0 for key in self.gauges)
+
+    def may_fit(self, tried: Tried) -> bool:
+        """Whether the intervals of what was measured reach into the budgets."""
+        return all(tried.share(key).low_ms <= self.limit(key) for key in self.gauges)
 
     def meets(self, tried: Tried) -> bool:
         """Whether it fits, with at least one of the budgets used to within 3 %."""

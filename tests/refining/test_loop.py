@@ -12,7 +12,7 @@ from advisor.errors import BudgetError, PlanError, ProfileError
 from advisor.network import Network
 from advisor.planning.asked import asked_of
 from advisor.planning.problem import Problem, decide
-from advisor.plans.plan import load_plan
+from advisor.plans.plan import Plan, load_plan
 from advisor.refining.loop import refine, refined
 from tests.planning.test_build import timed
 from tests.refining.conftest import posed
@@ -111,6 +111,23 @@ def test_what_the_real_network_cannot_reach_is_said(digits: Network) -> None:
     assert line.plan > line.budget
     assert not any(item.within for item in plan.rounds)
     assert any("over its budget: by the corrected table no plan is within the budget" in note for note in plan.notes)
+
+
+def test_a_plan_that_is_over_for_reasons_of_its_own_is_passed_over(digits: Network) -> None:
+    class Odd(Machine):
+        def share(self, plan: Plan) -> float:
+            """One option takes more than any factor of its way or offset explains."""
+            odd = plan.layer("features.8").option.label == self.label
+            return super().share(plan) + (0.3 if odd else 0.0)
+
+    problem = posed(digits)
+    machine = Odd(problem=problem, factors={}, on_top=0.0)
+    machine.label = decide(problem).layer("features.8").option.label  # type: ignore[attr-defined]
+    plan = refined(problem, rounds=8, seconds=1.0, gauges={"latency": machine})
+    line = plan.costs["latency"]
+    assert line.budget is not None
+    assert line.plan <= line.budget
+    assert plan.layer("features.8").option.label != machine.label  # type: ignore[attr-defined]
 
 
 def test_rounds_that_are_over_too_early_are_said(digits: Network) -> None:
