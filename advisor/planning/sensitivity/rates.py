@@ -37,7 +37,7 @@ def rated(options: Sequence[Option], losses: Floats, rates: Mapping[str, float])
         rates: pattern → factor.
     """
     at = {option.label: index for index, option in enumerate(options)}
-    found = losses * np.array([rates.get(option.pattern, 1.0) for option in options])
+    found: Floats = losses * np.array([rates.get(option.pattern, 1.0) for option in options])
     for index, option in enumerate(options):
         if is_combined(option):
             narrow = float(losses[at[width_option(option).label]])
