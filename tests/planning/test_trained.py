@@ -269,3 +269,20 @@ def test_curves_tell_their_size() -> None:
     assert isinstance(found, Curves)
     assert found.coefficients().shape == (LAYERS, FAMILIES)
     assert found.draws(5).shape[0] == 5
+
+
+def test_runs_decide_the_default(digits: Network, responses: Responses) -> None:
+    budgets = {"macs": "50%"}
+    assert advisor.plan(digits, budgets=budgets, patterns=["channel"]).sensitivity == "erk"
+    assert advisor.plan(digits, budgets=budgets, patterns=["channel"], responses=responses).sensitivity == "trained"
+    named = advisor.plan(digits, budgets=budgets, patterns=["channel"], sensitivity="uniform", responses=responses)
+    assert named.sensitivity == "uniform"
+
+
+def test_a_baseline_without_the_runs_is_judged_by_shapes(digits: Network, responses: Responses) -> None:
+    from advisor.planning.baselines import baselines
+
+    plan = advisor.plan(digits, budgets={"macs": "50%"}, patterns=["channel"], responses=responses)
+    found = baselines(digits, plan, kinds=("uniform",))["uniform"]
+    assert found.sensitivity == "uniform"
+    assert any("needs the runs" in note for note in found.notes)
