@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.planning.reduce import undominated
+from advisor.planning.solve import solve
 from advisor.planning.table import CostTable
 from tests.planning.tables import brute_force, plain_tables, table_of, tied_tables
 
@@ -46,3 +47,11 @@ def test_of_ties_the_one_that_is_cheaper_elsewhere_stays_then_the_first() -> Non
     assert undominated(table, ("params",))[0].tolist() == [0, 2]
     table = table_of({"params": [[5, 3, 3]]}, [[0, 1, 1]])
     assert undominated(table, ("params",))[0].tolist() == [0, 1]
+
+
+def test_an_option_above_a_mixture_of_others_stays_since_nobody_can_take_a_mixture() -> None:
+    # The middle option costs more than the mean of the outer ones, so the linear relaxation never takes it.
+    table = table_of({"params": [[10, 6, 0]]}, [[0, 6, 10]])
+    assert undominated(table, ("params",))[0].tolist() == [0, 1, 2]
+    assert brute_force(table, {"params": 7.0}) == 6.0
+    assert solve(table, {"params": 7.0}, gap=0.0).objective == 6.0

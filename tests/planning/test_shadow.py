@@ -10,6 +10,7 @@ import advisor
 from advisor.network import Network
 from advisor.planning.shadow import binding
 from advisor.planning.solve import solve
+from advisor.plans.document import from_document
 from advisor.plans.plan import load_plan
 from tests.planning.tables import table_of
 
@@ -54,4 +55,7 @@ def test_a_plan_says_so_and_keeps_it(digits: Network, tmp_path: Path) -> None:
     assert plan.objective - looser.objective == pytest.approx(worth, rel=0.5)
     plan.save(tmp_path / "plan.json")
     assert load_plan(tmp_path / "plan.json").binding == plan.binding
-    assert plan.to_json()["binding"][0].keys() == {"cost", "shadow_price", "text"}
+    document = plan.to_json()
+    assert document["binding"][0].keys() == {"cost", "shadow_price", "text"}
+    del document["binding"]
+    assert from_document(document, "an older plan").binding == ()
