@@ -43,7 +43,7 @@ def test_training_steps_are_timed_under_a_budget_on_them(digits: Network) -> Non
     assert "training" in gauge(decide(problem), 0.05).settings
 
 
-def test_the_peak_of_memory_is_measured_dense_once(digits: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_measured_beside_a_few_dense_runs(digits: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Plan | None] = []
     problem = pose(digits, budgets={"peak_memory": "85%"}, patterns=("channel",))
 
@@ -57,7 +57,8 @@ def test_the_peak_of_memory_is_measured_dense_once(digits: Network, monkeypatch:
     gauges = gauges_of(problem)
     assert isinstance(gauges["peak_memory"], MemoryGauge)
     plan = refined(problem, rounds=5, seconds=1.0, gauges=gauges)
-    assert asked.count(None) == 1
+    assert 1 <= asked.count(None) <= 3
+    assert len(asked) > asked.count(None)
     line = plan.costs["peak_memory"]
     assert line.dense == round(1.05 * digits.weight_bytes) + digits.peak_activation_bytes + 200_000
     assert line.budget == pytest.approx(0.85 * line.dense)
