@@ -36,8 +36,8 @@ class Reconstructed:
     """A module under a plan with refitted weights.
 
     Attributes:
-        errors: layer → (before, after): squared error of its output against the dense network's, as a share of the
-            output's own variation around 0 (around its mean where the layer has a bias).
+        errors: layer → (before, after): squared error of the outputs that it keeps against the dense network's, as a
+            share of those outputs' own squares (around their means where the layer has a bias).
         skipped: layer → why its kept weights stayed as they were.
         norms: batch norms whose statistics were measured anew.
     """
@@ -165,8 +165,10 @@ def _refit(
     for group, raw in enumerate(sums):
         moments = raw.centred() if bias is not None else raw
         found = fit(moments, masks[group], held[group], ridge)
-        before, after = before + moments.error(held[group]), after + moments.error(found)
-        whole += float(moments.square.sum())
+        alive = torch.from_numpy(masks[group].any(axis=-1))  # outputs that width removes are missed by nobody
+        before += float(moments.errors(held[group])[alive].sum())
+        after += float(moments.errors(found)[alive].sum())
+        whole += float(moments.square[alive].sum())
         fitted.append(found)
         if bias is not None:
             biases.append((raw.targets - found @ raw.inputs) / max(raw.count, 1))
@@ -174,8 +176,8 @@ def _refit(
     weight.copy_(torch.from_numpy(np.ascontiguousarray(stored(values, full))).to(weight))
     if bias is not None:
         # An output that is cut off keeps its bias: what it gives is read by nothing, or is all that it has.
-        alive = torch.from_numpy(masks.any(axis=-1).reshape(-1)).to(bias.device)
-        bias.copy_(torch.where(alive, torch.cat(biases).to(bias), bias))
+        kept = torch.from_numpy(masks.any(axis=-1).reshape(-1)).to(bias.device)
+        bias.copy_(torch.where(kept, torch.cat(biases).to(bias), bias))
     scale = whole or 1.0
     return before / scale, after / scale
 

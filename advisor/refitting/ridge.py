@@ -54,10 +54,10 @@ class Moments:
             self.count,
         )
 
-    def error(self, weight: torch.Tensor) -> float:
-        """Σ |W x − y|² for `weight` (O, S)."""
-        explained = (weight @ self.gram * weight).sum() - 2 * (weight * self.cross.T).sum()
-        return max(0.0, float(explained + self.square.sum()))
+    def errors(self, weight: torch.Tensor) -> torch.Tensor:
+        """(O,) Σ (W x − y)² of each output, for `weight` (O, S)."""
+        explained = (weight @ self.gram * weight).sum(1) - 2 * (weight * self.cross.T).sum(1)
+        return (explained + self.square).clamp_min(0.0)
 
 
 def fit(moments: Moments, mask: Bools, before: torch.Tensor, ridge: float) -> torch.Tensor:
