@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--cases", default=",".join(CASES), help="plain, residual, plain-pretrained")
     parser.add_argument("--latency", action="store_true", help="compare plans at equal measured latency instead")
+    parser.add_argument("--rounds", type=int, default=1, help="with --latency: of trained, each learns from the last")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -99,7 +100,8 @@ def main() -> None:
             from benchmarks.judging.in_time import compared
 
             for group in groups:
-                print(compared(group, arguments.minutes / len(groups), arguments.seeds) + "\n", flush=True)
+                each = arguments.minutes / len(groups)
+                print(compared(group, each, arguments.seeds, rounds=arguments.rounds) + "\n", flush=True)
             return
         left = train(groups, arguments.minutes)
         for group in groups:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
@@ -24,8 +26,9 @@ from validation.contestants import Contestant
 from validation.exchange import way_of
 from validation.progress import Monitor
 from validation.receipts import time_all
+from validation.responses import responses_of
 from validation.statistics import differences
-from validation.trials import open_folder, run_trial, total_steps
+from validation.trials import Study, open_folder, run_trial, total_steps
 
 BATCH = 16
 SHARE = 0.5  # of the dense network's latency
@@ -38,53 +41,78 @@ BASELINES = ("uniform", "erk", "width")
 Way = Callable[[float], Plan]  # limit on the latency in ms → the plan
 
 
-def compared(group: Trained, minutes: float, seeds: int, *, share: float = SHARE) -> str:
-    """Makes, times and trains the plans, as far as the minutes reach; the table of what has finished."""
+def compared(group: Trained, minutes: float, seeds: int, *, share: float = SHARE, rounds: int = 1) -> str:
+    """Makes, times and trains the plans, as far as the minutes reach; the table of what has finished.
+
+    Args:
+        rounds: of "trained": each further one learns from all runs of the rounds before, as validations teach it.
+    """
     until = time.monotonic() + 60 * minutes
     folder = group.study.out / f"latency-{round(100 * share)}"
     (folder / "plans").mkdir(parents=True, exist_ok=True)
-    if not (folder / "timed.json").is_file():
-        _make(group, folder, share)
-    timed: Mapping[str, float] = read_json(folder / "timed.json")
-    plans = {label: load_plan(folder / "plans" / f"{label}.json") for label in timed}
-    study = replace(
+    known = known_responses(group, group.study.seeds)
+    place = folder / "timed.json"
+    if not place.is_file():
+        write_json(place, _make(group, folder, share, partial(_ways, responses=known, selection=group.case.selection)))
+    timed, study, results = _round(group, folder, seeds, until)
+    for number in range(2, rounds + 1):
+        if len(results) < seeds * len(study.contestants):
+            break
+        label = f"plan-trained-{number}"
+        if label not in timed:
+            learnt = known.joined(responses_of(group.network, study, results))
+            write_json(place, timed | _make(group, folder, share, partial(_again, label=label, responses=learnt)))
+        timed, study, results = _round(group, folder, seeds, until)
+    return _table(group, timed, study, results, share)
+
+
+def _round(
+    group: Trained, folder: Path, seeds: int, until: float
+) -> tuple[dict[str, float], Study, list[dict[str, Any]]]:
+    """Trains the plans that were timed: their latencies, the study, and the results there are when the time is over."""
+    timed: dict[str, float] = read_json(folder / "timed.json")
+    study = _study(group, {label: load_plan(folder / "plans" / f"{label}.json") for label in timed}, folder, seeds)
+    return timed, study, _trained(group, study, until)
+
+
+def _study(group: Trained, plans: Mapping[str, Plan], folder: Path, seeds: int) -> Study:
+    thinned = (Contestant(label=label, plan=replace(plan, network=group.network)) for label, plan in plans.items())
+    first = 100  # seeds that no curve was fitted to
+    return replace(
         group.study,
-        contestants=(
-            Contestant(label="dense", plan=None),
-            *(Contestant(label=label, plan=replace(plan, network=group.network)) for label, plan in plans.items()),
-        ),
-        seeds=tuple(range(100, 100 + seeds)),  # seeds that no curve was fitted to
+        contestants=(Contestant(label="dense", plan=None), *thinned),
+        seeds=tuple(range(first, first + seeds)),
         out=folder,
     )
+
+
+def _trained(group: Trained, study: Study, until: float) -> list[dict[str, Any]]:
+    """The results there are when the time is over."""
     open_folder(study)
-    monitor = Monitor(folder, total_steps(study), shown=False)
-    reached: dict[str, dict[int, float]] = {one.label: {} for one in study.contestants}
-    losses: dict[str, dict[int, float]] = {one.label: {} for one in study.contestants}
-    for seed in study.seeds:
-        for one in study.contestants:
-            done = (folder / "runs" / f"{one.label}-{seed}.json").is_file()
-            if not done and time.monotonic() > until:
-                continue
-            found = run_trial(study, one, seed, counts_of(group, one), monitor)
-            if found["accuracy"] is not None:
-                reached[one.label][seed], losses[one.label][seed] = found["accuracy"], found["loss"]
-    return _table(group, plans, timed, reached, losses, share)
+    monitor = Monitor(study.out, total_steps(study), shown=False)
+    return [
+        run_trial(study, one, seed, counts_of(group, one), monitor)
+        for seed in study.seeds
+        for one in study.contestants
+        if (study.out / "runs" / f"{one.label}-{seed}.json").is_file() or time.monotonic() < until
+    ]
 
 
 def _table(
     group: Trained,
-    plans: Mapping[str, Plan],
     timed: Mapping[str, float],
-    reached: Mapping[str, Mapping[int, float]],
-    losses: Mapping[str, Mapping[int, float]],
+    study: Study,
+    results: Sequence[Mapping[str, Any]],
     share: float,
 ) -> str:
-    complete = sorted(set.intersection(*(set(runs) for runs in reached.values())))
+    plans = {one.label: one.plan for one in study.contestants if one.plan is not None}
+    runs = {label: {r["seed"]: r for r in results if r["plan"] == label} for label in ("dense", *plans)}
+    complete = sorted(set.intersection(*({s for s, r in one.items() if not r["problem"]} for one in runs.values())))
     if not complete:
         return f"{group.name}: no seed has finished for every plan"
-    accuracy = {label: {seed: runs[seed] for seed in complete} for label, runs in reached.items()}
-    loss = {label: {seed: runs[seed] for seed in complete} for label, runs in losses.items()}
-    reference = "plan-trained" if "plan-trained" in plans else next(iter(plans))
+    accuracy = {label: {seed: one[seed]["accuracy"] for seed in complete} for label, one in runs.items()}
+    loss = {label: {seed: one[seed]["loss"] for seed in complete} for label, one in runs.items()}
+    reference = next(iter(plans))
     against = differences({label: accuracy[label] for label in plans}, reference)
     rows = [["dense", "", "1.000", *_means(accuracy["dense"], loss["dense"]), ""]]
     for label, plan in plans.items():
@@ -105,8 +133,10 @@ def _means(accuracy: Mapping[int, float], loss: Mapping[int, float]) -> list[str
     return [f"{sum(runs.values()) / len(runs):.3f}" for runs in (accuracy, loss)]
 
 
-def _make(group: Trained, folder: Path, share: float) -> None:
-    """Plans whose measured latencies are the same share of the dense network's, and `timed.json` beside them."""
+def _make(
+    group: Trained, folder: Path, share: float, ways_of: Callable[[Network, Profile], dict[str, Way]]
+) -> dict[str, float]:
+    """Saves plans whose measured latencies are the same share of the dense network's; returns those shares."""
     network = with_batch(group.network, BATCH)
     place = folder / "profile.json"
     if not place.is_file():
@@ -121,9 +151,8 @@ def _make(group: Trained, folder: Path, share: float) -> None:
             progress=False,
         )
     profile = advisor.load_profile(place)
-    ways = _ways(network, profile, known_responses(group, group.study.seeds), group.case.selection)
-    dense_ms = _predicted_dense(network, profile)
-    limits = dict.fromkeys(ways, share * dense_ms)
+    ways = ways_of(network, profile)
+    limits = dict.fromkeys(ways, share * _predicted_dense(network, profile))
     best: dict[str, tuple[float, Plan]] = {}
     for _ in range(ROUNDS):
         todo = [name for name in ways if name not in best or abs(best[name][0] / share - 1) > CLOSE]
@@ -135,42 +164,52 @@ def _make(group: Trained, folder: Path, share: float) -> None:
                 made[name] = ways[name](limits[name])
             except AdvisorError as error:
                 print(f"{group.name}, {name}: {error}", flush=True)
-        ratios = _timed(network, made, profile)
-        for name, ratio in ratios.items():
+        for name, ratio in _timed(network, made, profile).items():
             if name not in best or abs(ratio / share - 1) < abs(best[name][0] / share - 1):
                 best[name] = (ratio, made[name])
             limits[name] *= share / ratio
-    ratios = _timed(network, {name: plan for name, (_, plan) in best.items()}, profile)
     for name, (_, plan) in best.items():
         plan.save(folder / "plans" / f"{name}.json")
-    write_json(folder / "timed.json", ratios)
+    return _timed(network, {name: plan for name, (_, plan) in best.items()}, profile)
 
 
-def _ways(network: Network, profile: Profile, responses: Responses, selection: str) -> dict[str, Way]:
-    def planned(sensitivity: str) -> Way:
-        def make(limit: float) -> Plan:
-            return advisor.plan(
-                network,
-                budgets={"latency": f"{limit}ms"},
-                profile=profile,
-                patterns=PATTERNS,
-                sensitivity=sensitivity,
-                selection=selection,
-                responses=responses if sensitivity == "trained" else None,
-            )
-
-        return make
-
+def _ways(network: Network, profile: Profile, *, responses: Responses, selection: str) -> dict[str, Way]:
     def plain(kind: str) -> Way:
         def make(limit: float) -> Plan:
-            found = baselines(network, planned("erk")(limit), profile=profile, kinds=(kind,))
+            budgeted = _planned(network, profile, "erk", None, selection)(limit)
+            found = baselines(network, budgeted, profile=profile, kinds=(kind,))
             if kind not in found:
                 raise AdvisorError(found.reasons[kind])
             return found[kind]
 
         return make
 
-    return {f"plan-{name}": planned(name) for name in SENSITIVITIES} | {name: plain(name) for name in BASELINES}
+    planned = {
+        f"plan-{name}": _planned(network, profile, name, responses if name == "trained" else None, selection)
+        for name in SENSITIVITIES
+    }
+    return planned | {name: plain(name) for name in BASELINES}
+
+
+def _again(network: Network, profile: Profile, *, label: str, responses: Responses) -> dict[str, Way]:
+    return {label: _planned(network, profile, "trained", responses)}
+
+
+def _planned(
+    network: Network, profile: Profile, sensitivity: str, responses: Responses | None, selection: str = "random"
+) -> Way:
+    def make(limit: float) -> Plan:
+        return advisor.plan(
+            network,
+            budgets={"latency": f"{limit}ms"},
+            profile=profile,
+            patterns=PATTERNS,
+            sensitivity=sensitivity,
+            selection=selection,
+            responses=responses,
+        )
+
+    return make
 
 
 def _predicted_dense(network: Network, profile: Profile) -> float:
