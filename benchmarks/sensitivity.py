@@ -86,6 +86,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--cases", default=",".join(CASES), help="plain, residual, plain-pretrained")
     parser.add_argument("--latency", action="store_true", help="compare plans at equal measured latency instead")
+    parser.add_argument("--share", type=float, default=0.5, help="with --latency: of the dense network's")
     parser.add_argument("--rounds", type=int, default=1, help="with --latency: of trained, each learns from the last")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -101,7 +102,10 @@ def main() -> None:
 
             for group in groups:
                 each = arguments.minutes / len(groups)
-                print(compared(group, each, arguments.seeds, rounds=arguments.rounds) + "\n", flush=True)
+                print(
+                    compared(group, each, arguments.seeds, share=arguments.share, rounds=arguments.rounds) + "\n",
+                    flush=True,
+                )
             return
         left = train(groups, arguments.minutes)
         for group in groups:

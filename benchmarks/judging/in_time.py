@@ -164,6 +164,7 @@ def _make(
                 made[name] = ways[name](limits[name])
             except AdvisorError as error:
                 print(f"{group.name}, {name}: {error}", flush=True)
+                limits[name] *= 1.05
         for name, ratio in _timed(network, made, profile).items():
             if name not in best or abs(ratio / share - 1) < abs(best[name][0] / share - 1):
                 best[name] = (ratio, made[name])
@@ -174,9 +175,12 @@ def _make(
 
 
 def _ways(network: Network, profile: Profile, *, responses: Responses, selection: str) -> dict[str, Way]:
+    loose = _planned(network, profile, "erk", None, selection)(2 * _predicted_dense(network, profile))
+
     def plain(kind: str) -> Way:
         def make(limit: float) -> Plan:
-            budgeted = _planned(network, profile, "erk", None, selection)(limit)
+            line = replace(loose.costs["latency"], budget=limit)
+            budgeted = replace(loose, costs={**loose.costs, "latency": line}, patterns=PATTERNS)
             found = baselines(network, budgeted, profile=profile, kinds=(kind,))
             if kind not in found:
                 raise AdvisorError(found.reasons[kind])
