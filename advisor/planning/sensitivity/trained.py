@@ -126,8 +126,8 @@ class Learnt:
         )
         text = (
             f"losses (trained) are curves fitted to {self.runs} runs of {self.plans} plans, in nats; a run scatters by "
-            f"{self.curves.noise:.3f} around them; train the plan, too, and add its runs, since the best of many by few "
-            "runs looks better than it is"
+            f"{self.curves.noise:.3f} around them; train the plan, too, and add its runs, since the best of many "
+            "by few runs looks better than it is"
         )
         return (text, f"learnt exchange rates at equal kept shares, with 95 % intervals: {rates}")
 
