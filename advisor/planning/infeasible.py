@@ -47,14 +47,14 @@ def smallest(
 
 def explain(table: CostTable, limits: Mapping[str, float], *, hint: str = "", max_patterns: int | None = None) -> str:
     """One line on why no choice keeps `limits`: the one that is out of reach, or those that exclude each other."""
-    if max_patterns is not None:
-        more = f"allow more patterns than {max_patterns}"
-        hint = f"{hint} or {more}" if hint else more
     alternative = f" or {hint}" if hint else ""
+    more = f" or allow more patterns than {max_patterns}" if max_patterns is not None else ""
     most = max_patterns
     for key, limit in limits.items():
         found = smallest(table, key, max_patterns=most)
         if found is not None and found.value > limit:
+            free = smallest(table, key) if more else None
+            alternative += more if free is not None and free.value < found.value else ""
             return (
                 f"budget {key}={cost_text(key, limit)} is below the smallest {_word(found)} "
                 f"{cost_text(key, found.value, up=True)} ({_limiting(table, key, found.choice)}); raise it{alternative}"
@@ -67,7 +67,7 @@ def explain(table: CostTable, limits: Mapping[str, float], *, hint: str = "", ma
                 f"budgets {first}={cost_text(first, limits[first])} and {second}={cost_text(second, limits[second])} "
                 f"exclude each other: {_reachable(first, found, second, limits)}"
                 f"{'; ' + _reachable(second, other, first, limits) if other else ''}; "
-                f"raise one of them{alternative}"
+                f"raise one of them{alternative}{more}"
             )
     listed = ", ".join(f"{key}={cost_text(key, limit)}" for key, limit in limits.items())
     least = [
@@ -76,7 +76,7 @@ def explain(table: CostTable, limits: Mapping[str, float], *, hint: str = "", ma
         if (found := smallest(table, key, limits, max_patterns=most)) is not None and found.value > limits[key]
     ]
     given = f"; given the others, the smallest reachable are {', '.join(least)}" if least else ""
-    return f"budgets {listed} cannot be met together, though any two of them can{given}; raise one{alternative}"
+    return f"budgets {listed} cannot be met together, though any two of them can{given}; raise one{alternative}{more}"
 
 
 def _word(found: Least) -> str:
