@@ -88,5 +88,7 @@ def fit(moments: Moments, mask: Bools, before: torch.Tensor, ridge: float) -> to
             continue
         gram.diagonal().add_(ridge * scale)
         wanted = moments.cross[places][:, outputs] + ridge * scale * before[outputs][:, places].T
-        found[outputs[:, None], places] = torch.linalg.solve(gram, wanted).T
+        factor, failed = torch.linalg.cholesky_ex(gram)
+        solved = torch.linalg.solve(gram, wanted) if bool(failed) else torch.cholesky_solve(wanted, factor)
+        found[outputs[:, None], places] = solved.T
     return found
