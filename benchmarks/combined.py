@@ -34,7 +34,7 @@ from advisor.models import load_model
 from advisor.network import Network
 from advisor.planning.baselines import baselines
 from advisor.planning.sensitivity.trained_data import Responses
-from advisor.plans.plan import Plan
+from advisor.plans.plan import Plan, load_plan
 from validation.contestants import Contestant, builder
 from validation.data import Request, load_data
 from validation.progress import Monitor
@@ -130,9 +130,12 @@ def competing(setting: Setting, network: Network, tried: Mapping[str, Plan], res
     for budget in setting.budgets:
         for name, pattern in PATTERNS.items():
             if f"{budget} {name}" in tried or name == "both":
-                found[f"{budget} {name}, learnt"] = advisor.plan(
-                    network, budgets={"macs": budget}, patterns=[pattern], responses=responses
-                )
+                label = f"{budget} {name}, learnt"
+                path = setting.out / "plans" / f"{label}.json"
+                if not path.is_file():  # made once, so that later calls go on with the same
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    advisor.plan(network, budgets={"macs": budget}, patterns=[pattern], responses=responses).save(path)
+                found[label] = load_plan(path)
         found |= {label: tried[label] for name in PLAIN if (label := f"{budget} {name}") in tried}
     return found
 
