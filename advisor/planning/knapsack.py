@@ -77,10 +77,11 @@ class _Layers:
     """Layers in the order of the walk, the most expensive choices first.
 
     Attributes:
-        order: places of the layers in the table.
+        order: (L,) places of the layers in the table.
         limit: on the sum of the costs.
-        steps: (S, 4) of all layers' convex hulls, the most worth first: place in the order, cost, loss, and nothing.
-        starts: (L, 2) cost and loss of each layer's cheapest option.
+        step_layer, step_cost, step_loss: (S,) the steps of all layers' convex hulls, those first that save most loss
+            per cost: whose it is (a place in the walk), what it costs, and by how much it changes the loss.
+        start_cost, start_loss: (L,) of each layer's cheapest option.
     """
 
     order: Ints
