@@ -10,7 +10,7 @@ import streamlit as st
 from advisor.figures.theme import CONFIG
 from validation.page.jobs import Desk
 
-_IN_A_ROW = 6
+_IN_A_ROW = 7
 STYLE = """<style>
 [data-testid="stToolbarActions"], [data-testid="stAppDeployButton"], [data-testid="stMainMenu"],
 [data-testid="stDecoration"], [data-testid="stStatusWidget"], footer {display: none;}
@@ -52,10 +52,11 @@ def draw(figure: Any, key: str) -> None:
 
 def tiles(items: Sequence[tuple[str, str, str | None, str]], key: str) -> None:
     """Small tiles in rows: (title, value, how it changed or None, note) each. Less is better."""
+    each = min(len(items), _IN_A_ROW)
     with st.container(key=f"tiles-{key}"):
-        for first in range(0, len(items), _IN_A_ROW):
-            row = items[first : first + _IN_A_ROW]
-            for column, (title, value, change, note) in zip(st.columns(_IN_A_ROW, gap="small"), row, strict=False):
+        for first in range(0, len(items), each):
+            row = items[first : first + each]
+            for column, (title, value, change, note) in zip(st.columns(each, gap="small"), row, strict=False):
                 with column.container(border=True):
                     st.metric(title, value, change, delta_color="inverse" if change else "off")
                     st.caption(note)
