@@ -23,8 +23,8 @@ from tabulate import tabulate
 
 import advisor
 from advisor.errors import AdvisorError
-from advisor.planning.fronts import trace_front
-from advisor.planning.solve import solve
+from advisor.planning.solving.fronts import trace_front
+from advisor.planning.solving.solve import solve
 from advisor.planning.table import Choice, CostTable
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -25,8 +25,8 @@ from tabulate import tabulate
 from torch import nn
 
 import advisor
-from advisor.calibration.batches import Calibration, calibration, output_of
-from advisor.calibration.norms import measure_norms
+from advisor.examples.batches import Calibration, calibration, output_of
+from advisor.examples.norms import measure_norms
 from advisor.models import load_model
 from advisor.network import Network
 from advisor.patterns.candidates import end_layers

@@ -41,7 +41,7 @@ def synthetic() -> CostTable:
 def of_network(name: str) -> CostTable:
     from advisor.commands.network import open_network
     from advisor.planning.build import build_table
-    from advisor.planning.options import DEFAULT_PATTERNS, menu
+    from advisor.planning.menu.options import DEFAULT_PATTERNS, menu
 
     network = open_network(name, None)
     return build_table(network, menu(network, DEFAULT_PATTERNS)).table

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from advisor.calibration import NOTHING_GIVEN, Given
 from advisor.errors import AdvisorError, DataError, ModelError, PlanError, unknown
+from advisor.examples import NOTHING_GIVEN, Given
 from advisor.models import load_model, load_weights
 from advisor.plans.plan import load_plan
 from validation.training import logits_of, placed

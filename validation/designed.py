@@ -14,9 +14,9 @@ from advisor.errors import BudgetError, PlanError
 from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.budgets import Budget, parse_budgets
 from advisor.planning.build import build_table
-from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
+from advisor.planning.menu.options import DEFAULT_PATTERNS, checked_patterns, menu
 from advisor.planning.sensitivity import kept_share
-from advisor.planning.solve import solve
+from advisor.planning.solving.solve import solve
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile

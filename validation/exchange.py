@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.calibration import NOTHING_GIVEN, Given
+from advisor.examples import NOTHING_GIVEN, Given
 from validation.statistics import CONFIDENCE, Comparison, compare
 
 if TYPE_CHECKING:

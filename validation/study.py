@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from advisor.calibration import Given
-from advisor.calibration.batches import EXAMPLES, calibration
 from advisor.devices.measuring.timing import NOTEWORTHY
 from advisor.errors import AdvisorError, DeviceError, ProfileError
+from advisor.examples import Given
+from advisor.examples.batches import EXAMPLES, calibration
 from advisor.models import load_model, load_weights
 from advisor.planning.budgets import TIMES, cost_text
 from advisor.planning.selections import DATA_SELECTIONS

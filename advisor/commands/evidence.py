@@ -11,7 +11,7 @@ import click
 from advisor.errors import PlanError
 
 if TYPE_CHECKING:
-    from advisor.calibration.batches import Calibration
+    from advisor.examples.batches import Calibration
     from advisor.network import Network
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -55,7 +55,7 @@ def calibration_of(
     """The examples that `--data` names; None without it."""
     if data is None:
         return None
-    from advisor.calibration.named import named_data
+    from advisor.examples.named import named_data
 
     return named_data(data, network.input_shapes, examples=examples, seed=seed, folder=Path(folder) if folder else None)
 

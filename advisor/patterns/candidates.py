@@ -24,7 +24,7 @@ def candidates(
     Args:
         network: what was analysed.
         names: patterns to offer, in this order. "dense" is always offered; "width" is added by
-            `advisor.planning.width`, since its options belong to coupled layers together.
+            `advisor.planning.menu.width`, since its options belong to coupled layers together.
         include_ends: offer them also to the layers of `end_layers`.
         densities: the grid; n:m offers those of its ratios that stand in it.
 

@@ -53,7 +53,7 @@ class Combined(Pattern):
         return self.inner.problem(smaller, inner)
 
     def options(self, layer: Layer, densities: Sequence[float] = DENSITIES) -> tuple[Option, ...]:
-        """None: a layer's factors belong to its coupled layers, too; see `advisor.planning.options.menu`."""
+        """None: a layer's factors belong to its coupled layers, too; see `advisor.planning.menu.options.menu`."""
         return ()
 
     def unit_shape(self, layer: Layer, option: Option) -> Shape:

@@ -55,7 +55,7 @@ class Width(Pattern):
         return ""
 
     def options(self, layer: Layer, densities: Sequence[float] = DENSITIES) -> tuple[Option, ...]:
-        """None: a layer's factors belong to its coupled layers, too; see `advisor.planning.width.width_options`."""
+        """None: factors belong to coupled layers, too; see `advisor.planning.menu.width.width_options`."""
         return ()
 
     def unit_shape(self, layer: Layer, option: Option) -> Shape:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advisor.calibration import NOTHING_GIVEN, Given
 from advisor.errors import AdvisorError
+from advisor.examples import NOTHING_GIVEN, Given
 from advisor.patterns.narrowed import inner_option
 from advisor.patterns.option import DENSE, NOTHING, Option
 from advisor.planning.allocation import erk_scores, scaled
 from advisor.planning.budgets import TIMES, cost_text
 from advisor.planning.build import Built, build_table
-from advisor.planning.options import Menu, with_width
+from advisor.planning.menu.options import Menu, with_width
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile

@@ -11,7 +11,7 @@ from advisor.planning.budgets import COSTS, TIMES
 from advisor.planning.build import Built
 from advisor.planning.connect import Connections, connect
 from advisor.planning.remarks import is_masked, memory_remarks, remarks, uncertain
-from advisor.planning.shadow import binding
+from advisor.planning.solving.shadow import binding
 from advisor.planning.table import Choice
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from advisor.calibration import NOTHING_GIVEN, Given
 from advisor.errors import PlanError, unknown
+from advisor.examples import NOTHING_GIVEN, Given
 from advisor.planning.alternatives import CannotMeet, Question, Trial, masked, width
 from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.budgets import TIMES

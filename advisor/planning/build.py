@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from advisor.devices.energy import Coefficients, energy_mj
 from advisor.errors import BudgetError
 from advisor.patterns.option import Option
-from advisor.planning.options import Menu
+from advisor.planning.menu.options import Menu
 from advisor.planning.sensitivity import NOTHING_GIVEN, Given, estimate
 from advisor.planning.table import CostTable, LevelGroup, Peaks
 

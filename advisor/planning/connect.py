@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.calibration import NOTHING_GIVEN, Given
+from advisor.examples import NOTHING_GIVEN, Given
 from advisor.patterns.option import Option
 from advisor.patterns.saliency import unit_worth
 from advisor.planning.build import item_bytes

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.errors import BudgetError, unknown
 from advisor.planning.budgets import COSTS, TIMES
-from advisor.planning.fronts import FrontierPoint, checked_costs, trace_front
 from advisor.planning.problem import Problem, pose
+from advisor.planning.solving.fronts import FrontierPoint, checked_costs, trace_front
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile

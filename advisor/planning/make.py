@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.errors import AdvisorError, PlanError
 from advisor.patterns.option import Option
-from advisor.planning.asked import asked_of
 from advisor.planning.budgets import Budget
+from advisor.planning.constraints.asked import asked_of
 from advisor.planning.problem import decide, pose
 from advisor.planning.sensitivity import checked_rates
 from advisor.planning.table import CostTable
@@ -75,7 +75,7 @@ def plan(
         continuous: leaves the grid of densities: relaxes those of the exact plan, and rounds them to what the patterns
             can keep, within all budgets. The plan records what that gained.
         data: labelled examples for what needs them: a DataLoader or other batches of (inputs, targets), a Dataset, a
-            pair of tensors, or what `advisor.calibration.batches.calibration` makes of them with a loss of your own.
+            pair of tensors, or what `advisor.examples.batches.calibration` makes of them with a loss of your own.
             256 examples are read. The network itself never runs: a copy does.
         responses: what training runs of this network's plans reached, for "trained": a file that `advisor validate`
             wrote, or its contents.

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 from advisor.devices.profile import check_profile
 from advisor.errors import BudgetError, PlanError
 from advisor.network import check_network
-from advisor.planning.asked import Asked
 from advisor.planning.assemble import Quality, Style, assemble
-from advisor.planning.basis import basis_of
 from advisor.planning.budgets import Budget, parse_budgets
 from advisor.planning.build import Built, build_table
-from advisor.planning.offered import with_pinned
-from advisor.planning.options import DEFAULT_PATTERNS, checked_patterns, menu
-from advisor.planning.restrict import restrict, solve_restricted
+from advisor.planning.constraints.asked import Asked
+from advisor.planning.constraints.offered import with_pinned
+from advisor.planning.constraints.restrict import restrict, solve_restricted
+from advisor.planning.explaining.basis import basis_of
+from advisor.planning.menu.options import DEFAULT_PATTERNS, checked_patterns, menu
 from advisor.planning.selections import check_selection
 from advisor.planning.sensitivity import Given, sensitivity_named
 from advisor.planning.sensitivity.defaults import default_sensitivity
 from advisor.planning.sensitivity.trained import learnt_from
-from advisor.planning.solve import Solution, check_max_patterns, solve
+from advisor.planning.solving.solve import Solution, check_max_patterns, solve
 from advisor.planning.table import Choice
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def given_by(data: Any, seed: int, responses: str | Path | Responses | None = No
     known = load_responses(responses) if isinstance(responses, str | Path) else responses
     if data is None:
         return Given(seed=seed, responses=known)
-    from advisor.calibration.batches import calibration
+    from advisor.examples.batches import calibration
 
     return Given(calibration=calibration(data, seed=seed), responses=known, seed=seed)
 

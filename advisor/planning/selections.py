@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from advisor.calibration import Given
 from advisor.errors import PlanError, unknown
+from advisor.examples import Given
 
 if TYPE_CHECKING:
     from advisor.network import Network

@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import partial
 
 from advisor.errors import PlanError
-from advisor.planning.asked import Asked, Rule
 from advisor.planning.budgets import COSTS, Budget, parse_budgets
-from advisor.planning.explanation import Basis
-from advisor.planning.restrict import Restricted, restrict, solve_restricted
-from advisor.planning.shadow import binding
-from advisor.planning.solve import Solution, solve
+from advisor.planning.constraints.asked import Asked, Rule
+from advisor.planning.constraints.restrict import Restricted, restrict, solve_restricted
+from advisor.planning.explaining.explanation import Basis
+from advisor.planning.solving.shadow import binding
+from advisor.planning.solving.solve import Solution, solve
 from advisor.planning.table import Choice, CostTable
 from advisor.plans.checks import TABLE
 from advisor.plans.plan import CostLine, Plan, PlanLayer

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from advisor.planning.explanation import Basis, Explanation
+    from advisor.planning.explaining.explanation import Basis, Explanation
     from advisor.runtime.methods import Method
 
 Selection = Literal["random", "magnitude", "taylor", "fisher"]
@@ -231,7 +231,7 @@ class Plan:
         Raises:
             PlanError: the plan was loaded from a file, which does not hold the table that it was chosen from.
         """
-        from advisor.planning.explain import explain
+        from advisor.planning.explaining.explain import explain
 
         if self.basis is None:
             raise PlanError(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import BudgetError
-from advisor.planning.asked import asked_of
+from advisor.planning.constraints.asked import asked_of
 from advisor.planning.problem import Problem, pose
 from advisor.planning.table import CostTable
 from advisor.refining.correct import Correction, corrected, fit

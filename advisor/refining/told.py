@@ -12,7 +12,7 @@ from advisor.planning.remarks import uncertain
 from advisor.refining.trials import BAND, Bench, Tried
 
 if TYPE_CHECKING:
-    from advisor.planning.explanation import Basis
+    from advisor.planning.explaining.explanation import Basis
     from advisor.plans.plan import CostLine, Plan
     from advisor.plans.rounds import Round
 

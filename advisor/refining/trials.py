@@ -15,7 +15,7 @@ from advisor.refining.correct import Correction, Evidence
 
 if TYPE_CHECKING:
     from advisor.planning.problem import Problem
-    from advisor.planning.solve import Solution
+    from advisor.planning.solving.solve import Solution
     from advisor.planning.table import Choice
     from advisor.plans.plan import Plan
     from advisor.refining.gauges import Gauge, Reading

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from advisor.calibration.batches import Batch, Calibration, calibration, output_of
-from advisor.calibration.norms import are_fresh, measure_norms
 from advisor.errors import PlanError
+from advisor.examples.batches import Batch, Calibration, calibration, output_of
+from advisor.examples.norms import are_fresh, measure_norms
 from advisor.refitting.ridge import Bools, Moments, fit
 from advisor.refitting.rows import rows_of, targets_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advisor.calibration import Given
+from advisor.examples import Given
 from advisor.saliency.registry import Scores, register
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def snip(network: Network, given: Given) -> Scores:
     """
     import torch
 
-    from advisor.calibration.subject import settled, undisturbed
+    from advisor.examples.subject import settled, undisturbed
 
     calibration = given.calibration
     assert calibration is not None
@@ -62,7 +62,7 @@ def taylor2(network: Network, given: Given) -> Scores:
 def _squared_changes(network: Network, given: Given, *, second: bool) -> Scores:
     import torch
 
-    from advisor.calibration.subject import settled, undisturbed
+    from advisor.examples.subject import settled, undisturbed
 
     calibration = given.calibration
     assert calibration is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advisor.calibration import Given
+from advisor.examples import Given
 from advisor.saliency.gradients import hessian_product
 from advisor.saliency.registry import Scores, register
 
@@ -26,7 +26,7 @@ def grasp(network: Network, given: Given) -> Scores:
     """
     import torch
 
-    from advisor.calibration.subject import settled, undisturbed
+    from advisor.examples.subject import settled, undisturbed
 
     calibration = given.calibration
     assert calibration is not None

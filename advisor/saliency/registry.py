@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from advisor.errors import AdvisorError, PlanError, unknown
 
 if TYPE_CHECKING:
-    from advisor.calibration import Given
+    from advisor.examples import Given
     from advisor.network import Network
 
 Floats = NDArray[np.float64]

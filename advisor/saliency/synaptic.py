@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advisor.calibration import Given
 from advisor.errors import PlanError
+from advisor.examples import Given
 from advisor.saliency.registry import Scores, register
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from advisor.calibration.subject import Subject
+    from advisor.examples.subject import Subject
     from advisor.network import Network
 
 ROUNDS, LAST = 100, 0.01  # of the iterated form, and the share of weights that its last round keeps
@@ -46,7 +46,7 @@ def synflow100(network: Network, given: Given) -> Scores:
 def _flow(network: Network, given: Given, *, rounds: int) -> Scores:
     import torch
 
-    from advisor.calibration.subject import subject, undisturbed
+    from advisor.examples.subject import subject, undisturbed
 
     with undisturbed(given.seed):
         looked = subject(network)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.calibration import Given
 from advisor.errors import PatternError, PlanError
+from advisor.examples import Given
 from advisor.saliency.registry import Floats, Scores, register
 
 if TYPE_CHECKING:

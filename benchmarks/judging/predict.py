@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from advisor.calibration import Given
-from advisor.calibration.batches import calibration
 from advisor.errors import AdvisorError
+from advisor.examples import Given
+from advisor.examples.batches import calibration
 from advisor.network import Network
 from advisor.patterns.option import Option
 from advisor.planning.sensitivity import SENSITIVITIES, estimate

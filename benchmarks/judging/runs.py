@@ -118,7 +118,7 @@ def _plans(network: Network, case: Case, count: int, folder: Path) -> dict[str, 
 def _drawn(network: Network, case: Case, wanted: Mapping[str, tuple[str, int]]) -> dict[str, Plan]:
     """Every pattern alone and all mixed, by turns; a pattern that cannot meet the budget leaves its turn to the mix."""
     from advisor.planning.build import build_table
-    from advisor.planning.options import menu
+    from advisor.planning.menu.options import menu
     from validation.designed import Draw, assembled, draw, styles
 
     built = build_table(network, menu(network, PATTERNS))

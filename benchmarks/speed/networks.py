@@ -17,7 +17,7 @@ from advisor.models import load_model
 from advisor.network import Network
 from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.build import build_table
-from advisor.planning.options import menu
+from advisor.planning.menu.options import menu
 from advisor.plans.plan import Plan
 from advisor.runtime.fold import fold
 from advisor.runtime.sparse import Sparse

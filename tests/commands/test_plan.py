@@ -13,7 +13,7 @@ import advisor
 from advisor.cli import run
 from advisor.commands.network import open_network
 from advisor.network import Network
-from advisor.planning.options import menu
+from advisor.planning.menu.options import menu
 from tests.devices.synthetic import all_executions, profile_of
 
 MODEL = "zoo:digits_cnn"

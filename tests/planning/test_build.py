@@ -17,7 +17,7 @@ from advisor.network import Network
 from advisor.patterns.base import pattern
 from advisor.patterns.option import DENSE
 from advisor.planning.build import Built, build_table
-from advisor.planning.options import checked_patterns, menu
+from advisor.planning.menu.options import checked_patterns, menu
 from advisor.runtime.execution import executions
 from tests.devices.synthetic import SETTINGS, all_executions, profile_of
 

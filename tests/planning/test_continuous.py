@@ -23,7 +23,7 @@ from advisor.planning.continuous.descend import descend
 from advisor.planning.continuous.legal import legal_near, may_vary
 from advisor.planning.problem import decide, pose
 from advisor.planning.sensitivity import SENSITIVITIES
-from advisor.planning.solve import solve
+from advisor.planning.solving.solve import solve
 from advisor.planning.table import CostTable
 from advisor.plans.plan import load_plan
 from tests.planning.tables import plain_tables
@@ -190,7 +190,7 @@ def test_a_network_off_the_grid_is_near_the_best_of_all_that_can_be_kept(narrow:
 def _with_every_density(problem, network: Network):  # type: ignore[no-untyped-def]
     """The problem with all densities k / inputs of the channel pattern."""
     from advisor.planning.build import build_table
-    from advisor.planning.offered import with_options
+    from advisor.planning.constraints.offered import with_options
 
     more = {
         layer.name: pattern("channel").options(layer, [k / layer.in_channels for k in range(1, layer.in_channels)])

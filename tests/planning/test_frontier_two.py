@@ -11,9 +11,9 @@ from hypothesis import given, settings
 import advisor
 from advisor.errors import BudgetError
 from advisor.network import Network
-from advisor.planning.fronts import trace_front
-from advisor.planning.infeasible import smallest
-from advisor.planning.solve import solve
+from advisor.planning.solving.fronts import trace_front
+from advisor.planning.solving.infeasible import smallest
+from advisor.planning.solving.solve import solve
 from advisor.planning.table import CostTable
 from tests.planning.tables import brute_force, plain_tables, table_of, tied_tables
 

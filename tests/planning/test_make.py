@@ -22,7 +22,7 @@ from advisor.patterns.option import DENSE, Option
 from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.build import build_table
 from advisor.planning.make import load_exchange
-from advisor.planning.options import with_width
+from advisor.planning.menu.options import with_width
 from advisor.planning.sensitivity import weight_of
 from advisor.plans.plan import load_plan
 from tests.planning.test_build import timed

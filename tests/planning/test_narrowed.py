@@ -9,7 +9,7 @@ from advisor.devices.predicting.compose import predict_options
 from advisor.network import Network
 from advisor.planning.baselines import baselines
 from advisor.planning.build import build_table
-from advisor.planning.options import menu
+from advisor.planning.menu.options import menu
 from advisor.planning.sensitivity import kept_share
 from advisor.plans.plan import Plan
 from tests.devices.synthetic import all_executions, profile_of

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import nn
 
 import advisor
-from advisor.calibration import Given
-from advisor.calibration.batches import calibration
 from advisor.errors import PlanError
+from advisor.examples import Given
+from advisor.examples.batches import calibration
 from advisor.network import Network
 from advisor.patterns.option import DENSE, Option
-from advisor.planning.options import menu
+from advisor.planning.menu.options import menu
 from advisor.planning.sensitivity import SENSITIVITIES, estimate, kept_share, losses, losses_by_worth
 from advisor.saliency import scores_of
 from tests.saliency.networks import chain, labelled, mixed
@@ -163,7 +163,7 @@ def test_probing_is_what_the_network_does_with_one_layer_thinned_out() -> None:
 
 
 def test_a_width_groups_cost_is_counted_once(network: Network) -> None:
-    from advisor.calibration.subject import subject
+    from advisor.examples.subject import subject
     from advisor.planning.narrowing import Narrowing
     from advisor.runtime.narrow import narrow_to
 

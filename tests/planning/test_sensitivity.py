@@ -14,7 +14,7 @@ from advisor.network import Network
 from advisor.patterns.option import DENSE, Option
 from advisor.planning.allocation import erk, uniform
 from advisor.planning.sensitivity import SENSITIVITIES, kept_share, losses, register, weight_of
-from advisor.planning.solve import solve
+from advisor.planning.solving.solve import solve
 from advisor.planning.table import CostTable
 
 FINE = tuple(np.geomspace(1, 0.01, 400)[1:])

@@ -14,7 +14,7 @@ import advisor
 from advisor.errors import PlanError
 from advisor.network import Network
 from advisor.patterns.option import DENSE, Option
-from advisor.planning.options import menu
+from advisor.planning.menu.options import menu
 from advisor.planning.sensitivity import Given, losses
 from advisor.planning.sensitivity.trained import family, learn, parts
 from advisor.planning.sensitivity.trained_curves import Curves, Prior, Runs, curve

@@ -21,7 +21,7 @@ from advisor.network import Network
 from advisor.patterns.narrowed import combined, inner_option, is_combined, thinned
 from advisor.patterns.option import DENSE, Option
 from advisor.planning.connect import connect
-from advisor.planning.width import width_levels
+from advisor.planning.menu.width import width_levels
 from advisor.plans.plan import Plan, PlanLayer, load_plan
 from advisor.runtime.narrow import levels_from_options
 from advisor.runtime.sparse import Sparse

@@ -10,7 +10,7 @@ import pytest
 import advisor
 from advisor.errors import BudgetError, PlanError, ProfileError
 from advisor.network import Network
-from advisor.planning.asked import asked_of
+from advisor.planning.constraints.asked import asked_of
 from advisor.planning.problem import Problem, decide
 from advisor.plans.plan import Plan, load_plan
 from advisor.refining.loop import refine, refined

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import advisor
-from advisor.calibration.norms import measure_norms
 from advisor.errors import DataError, PlanError
+from advisor.examples.norms import measure_norms
 from advisor.plans.plan import Plan
 from advisor.refitting import reconstruct_plan
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import advisor
-from advisor.calibration import Given
-from advisor.calibration.batches import calibration
+from advisor.examples import Given
+from advisor.examples.batches import calibration
 from advisor.network import Network
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import advisor
-from advisor.calibration import Given
-from advisor.calibration.batches import calibration
+from advisor.examples import Given
+from advisor.examples.batches import calibration
 from advisor.saliency import scores_of
 from tests.saliency.networks import attends, chain, labelled, mixed
 

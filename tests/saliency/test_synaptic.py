@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import advisor
-from advisor.calibration import Given
 from advisor.errors import PlanError
+from advisor.examples import Given
 from advisor.saliency import scores_of
 from advisor.saliency.synaptic import LAST, ROUNDS
 from tests.saliency.networks import attends, chain, mixed

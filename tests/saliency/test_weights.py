@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import advisor
-from advisor.calibration import Given
 from advisor.errors import PatternError, PlanError
+from advisor.examples import Given
 from advisor.saliency import scores_of
 from advisor.saliency.weights import lamp_scores
 

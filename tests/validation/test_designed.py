@@ -40,7 +40,7 @@ def test_the_seed_decides(network: Network) -> None:
 def test_chosen_plans_tell_more_than_the_first(network: Network) -> None:
     """The determinant of the information is larger than that of as many plans taken as they come."""
     from advisor.planning.build import build_table
-    from advisor.planning.options import menu
+    from advisor.planning.menu.options import menu
     from validation.designed import drawn, options_of
 
     patterns = ("channel", "width")

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import advisor
-from advisor.calibration import Given
-from advisor.calibration.batches import calibration
 from advisor.errors import PlanError
+from advisor.examples import Given
+from advisor.examples.batches import calibration
 from advisor.network import Network
 from advisor.plans.plan import Plan
 from validation.exchange import exchange, losses_by_pattern, verdict, way_of

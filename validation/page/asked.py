@@ -7,7 +7,7 @@ from typing import Any
 
 from advisor.errors import AdvisorError
 from advisor.network import Network
-from advisor.planning.asked import asked_of
+from advisor.planning.constraints.asked import asked_of
 
 
 def arguments(pins: Sequence[str], forbidden: Sequence[str]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from advisor.planning.budgets import COSTS
-from advisor.planning.explain import explain, with_level
-from advisor.planning.explanation import Basis, Explanation
+from advisor.planning.explaining.explain import explain, with_level
+from advisor.planning.explaining.explanation import Basis, Explanation
 from advisor.planning.table import Choice
 
 

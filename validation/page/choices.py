@@ -10,7 +10,7 @@ from advisor.errors import AdvisorError
 from advisor.models import parse_input
 from advisor.patterns.base import combined_names, pattern_names
 from advisor.planning.budgets import COSTS, TIMES, parse_budgets
-from advisor.planning.options import DEFAULT_PATTERNS
+from advisor.planning.menu.options import DEFAULT_PATTERNS
 from advisor.planning.sensitivity import SENSITIVITIES
 from validation.page import asked
 from validation.page.offer import NO_PROFILE, OWN, Offer

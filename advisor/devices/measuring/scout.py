@@ -32,7 +32,7 @@ def wanted_by_plans(
         ProfileError: the profile holds no times.
     """
     from advisor.planning.build import build_table
-    from advisor.planning.options import menu
+    from advisor.planning.menu.options import menu
 
     names = tuple(name for name in patterns if name not in ("dense", "width") and "+" not in name)
     if not names:

@@ -45,12 +45,12 @@ def options_of(
 
     names = patterns if patterns is not None else _all_patterns()
     if set(names) & set(combined_names()):
-        from advisor.planning.options import menu
+        from advisor.planning.menu.options import menu
 
         return dict(menu(network, names, rounding=rounding, include_ends=include_ends).options)
     found = dict(candidates(network, tuple(n for n in names if n != "width"), include_ends=include_ends))
     if "width" in names:
-        from advisor.planning.width import width_options
+        from advisor.planning.menu.width import width_options
 
         for layer, options in width_options(network, WIDTH_LEVELS, rounding).items():
             found[layer] = (*found.get(layer, (DENSE,)), *options)

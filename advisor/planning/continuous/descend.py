@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.optimize import NonlinearConstraint, minimize
 
 from advisor.planning.continuous.curves import Curve, Varying
-from advisor.planning.interrupt import interruptibly
+from advisor.planning.solving.interrupt import interruptibly
 from advisor.planning.table import Choice, CostTable
 
 Floats = NDArray[np.float64]

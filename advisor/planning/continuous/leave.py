@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from advisor.patterns.option import Option
 from advisor.planning.continuous.curves import Curve, Varying, curves_of
 from advisor.planning.continuous.descend import descend
-from advisor.planning.solve import Solution
+from advisor.planning.solving.solve import Solution
 from advisor.planning.table import Choice, CostTable
 from advisor.plans.relaxation import Relaxation
 

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.patterns.option import Option
-from advisor.planning.asked import Asked
 from advisor.planning.build import Built, build_table
+from advisor.planning.constraints.asked import Asked
+from advisor.planning.constraints.offered import with_options
+from advisor.planning.constraints.restrict import restrict, solve_restricted
 from advisor.planning.continuous.curves import Curve, curve_through
 from advisor.planning.continuous.legal import legal_near, may_vary
-from advisor.planning.offered import with_options
-from advisor.planning.restrict import restrict, solve_restricted
 from advisor.planning.sensitivity import sensitivity_named
 from advisor.planning.sensitivity.shapes import kept_share
-from advisor.planning.solve import Solution, solve
+from advisor.planning.solving.solve import Solution, solve
 from advisor.planning.table import Choice, CostTable
 
 if TYPE_CHECKING:

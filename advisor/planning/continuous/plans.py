@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from advisor.planning.asked import Asked
+from advisor.planning.constraints.asked import Asked
+from advisor.planning.constraints.restrict import restrict
 from advisor.planning.continuous.leave import Left, leave_grid
 from advisor.planning.continuous.offers import FINER, QUICKER, OfNetwork, OfTable
-from advisor.planning.restrict import restrict
 from advisor.planning.table import CostTable
 from advisor.planning.table_plan import written
 

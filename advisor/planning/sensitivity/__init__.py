@@ -3,7 +3,7 @@
 Importing the package fills the table of sensitivities.
 """
 
-from advisor.calibration import NOTHING_GIVEN, Given
+from advisor.examples import NOTHING_GIVEN, Given
 from advisor.planning.sensitivity import probe, shapes, trained, worth  # noqa: F401  # they fill the table
 from advisor.planning.sensitivity.registry import (
     SENSITIVITIES,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.calibration import Given
 from advisor.errors import PlanError
+from advisor.examples import Given
 from advisor.patterns.narrowed import is_narrowed, thinned
 from advisor.patterns.option import Option
 from advisor.planning.narrowing import Narrowing
@@ -19,8 +19,8 @@ from advisor.planning.sensitivity.registry import Floats, Losses, Options, regis
 from advisor.planning.sensitivity.shapes import kept_share
 
 if TYPE_CHECKING:
-    from advisor.calibration.batches import Calibration
-    from advisor.calibration.subject import Subject
+    from advisor.examples.batches import Calibration
+    from advisor.examples.subject import Subject
     from advisor.network import Layer, Network
 
 Bools = NDArray[np.bool_]
@@ -44,7 +44,7 @@ def probe(network: Network, options: Options, given: Given) -> Losses:
     """
     import torch
 
-    from advisor.calibration.subject import subject, undisturbed
+    from advisor.examples.subject import subject, undisturbed
     from advisor.saliency import scores_of
 
     calibration = given.calibration
@@ -149,7 +149,7 @@ def _points(
 
 def _loss(looked: Subject, calibration: Calibration) -> float:
     """The mean loss with batch norm measured anew."""
-    from advisor.calibration.norms import measure_norms
+    from advisor.examples.norms import measure_norms
 
     seen: list[float] = []
 
@@ -186,7 +186,7 @@ def _narrowed(network: Network, looked: Subject, flags: Bools) -> Iterator[Subje
     """A narrower copy of the subject."""
     import copy
 
-    from advisor.calibration.subject import Subject as Narrower
+    from advisor.examples.subject import Subject as Narrower
     from advisor.runtime.narrow import narrow_to
 
     module = narrow_to(copy.deepcopy(looked.module), network, network.coupling, flags)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.calibration import NOTHING_GIVEN, Given
 from advisor.errors import AdvisorError, PlanError, unknown
+from advisor.examples import NOTHING_GIVEN, Given
 from advisor.patterns.option import Option
 from advisor.planning.sensitivity.rates import rated, with_narrowing
 

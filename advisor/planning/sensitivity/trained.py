@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.calibration import Given
 from advisor.errors import PlanError
+from advisor.examples import Given
 from advisor.patterns.narrowed import is_narrowed, thinned, width_option
 from advisor.patterns.option import Option
 from advisor.planning.allocation import erk_scores

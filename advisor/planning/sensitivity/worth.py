@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advisor.calibration import Given
+from advisor.examples import Given
 from advisor.patterns.option import Option
 from advisor.planning.narrowing import Narrowing
 from advisor.planning.sensitivity.registry import Floats, Losses, Options, register

@@ -1,0 +1,1 @@
+"""Why each layer got its option, in numbers and in words."""
