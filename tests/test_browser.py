@@ -5,6 +5,7 @@ Screenshots are left in the test's temporary folder, or in $PAGE_SCREENSHOTS.
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -180,7 +181,7 @@ def test_a_plan_is_changed_by_hand_and_along_the_front(url: str, page: Page, tmp
     page.get_by_role("button", name="Pin these").click()
     expect(page.get_by_text("choices have changed")).to_be_visible()
     expect(page.get_by_text("features.4=dense d=1")).to_be_visible()
-    assert "pin=features.4" in page.url
+    expect(page).to_have_url(re.compile("pin=features.4"))
 
     page.get_by_role("radio", name="Pareto front").click()
     slider = page.get_by_role("slider")
