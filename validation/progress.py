@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,22 @@ class Monitor:
     def say(self, text: str) -> None:
         """A line above the bar."""
         self._bar.write(text, file=sys.stderr)
+
+    @contextmanager
+    def until_done(self, runs: int, folder: Path) -> Iterator[None]:
+        """Closes as "done"; as "interrupted", with how many of `runs` are kept in `folder`; or as "failed"."""
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            message = (
+                f"{self.runs_finished} of {runs} runs are kept in {folder}; run the same command again to go on"
+                if stopped
+                else " ".join(str(error).split())
+            )
+            self.close("interrupted" if stopped else "failed", message)
+            raise
+        self.close("done")
 
     def close(self, state: str, message: str = "") -> None:
         self._bar.close()

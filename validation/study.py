@@ -111,24 +111,13 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
         dense = study.build(0)
         counts = {one.label: count(one, dense, network) for one in contestants}
         monitor = Monitor(wish.out, total_steps(study), shown=shown)
-        try:
+        with monitor.until_done(len(contestants) * len(study.seeds), wish.out):
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
             runs = run_all(study, plain, monitor)
             keep(responses_of(network, study, runs), wish.out, wish.responses)
             timings, more = _time(wish, network, contestants)
             findings = _judge(wish, study, network, given, runs, counts, timings, missing, (*notes, *more))
             report = write(findings, wish.out)
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
-            message = (
-                f"{monitor.runs_finished} of {len(contestants) * len(study.seeds)} runs are kept in {wish.out}; "
-                "run the same command again to go on"
-                if stopped
-                else " ".join(str(error).split())
-            )
-            monitor.close("interrupted" if stopped else "failed", message)
-            raise
-        monitor.close("done")
     return report
 
 

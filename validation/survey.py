@@ -98,36 +98,27 @@ def survey(wish: SurveyWish, *, shown: bool = True) -> dict[str, Any]:
         dense = study.build(0)
         counts = {one.label: count(one, dense, network) for one in study.contestants}
         monitor = Monitor(wish.out, total_steps(study), shown=shown)
-        try:
+        with monitor.until_done(len(study.contestants) * len(study.seeds), wish.out):
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
             runs = run_all(study, plain, monitor)
             known = keep(responses_of(network, study, runs), wish.out, wish.collection)
             learnt = _learnt(network, known)
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt)
-            message = (
-                f"{monitor.runs_finished} of {len(study.contestants) * len(study.seeds)} runs are kept in {wish.out}; "
-                "run the same command again to go on"
-                if stopped
-                else " ".join(str(error).split())
+            notes += tuple(
+                f"{run['plan']}, seed {run['seed']} failed: {run['problem']}" for run in runs if run["problem"]
             )
-            monitor.close("interrupted" if stopped else "failed", message)
-            raise
-        notes += tuple(f"{run['plan']}, seed {run['seed']} failed: {run['problem']}" for run in runs if run["problem"])
-        report = {
-            "schema": SCHEMA,
-            "model": wish.model,
-            "input": [list(shape) for shape in network.input_shapes],
-            "runs": runs,
-            "plans": {label: _costs(plan) for label, plan in plans.items()},
-            "learnt": learnt,
-            "responses": str(wish.collection or wish.out / FILE),
-            "settings": study.settings() | {"seeds": list(study.seeds)} | wish.design(),
-            "notes": list(notes),
-            "next": next_command(wish),
-        }
-        write_json(wish.out / "report.json", report)
-        monitor.close("done")
+            report = {
+                "schema": SCHEMA,
+                "model": wish.model,
+                "input": [list(shape) for shape in network.input_shapes],
+                "runs": runs,
+                "plans": {label: _costs(plan) for label, plan in plans.items()},
+                "learnt": learnt,
+                "responses": str(wish.collection or wish.out / FILE),
+                "settings": study.settings() | {"seeds": list(study.seeds)} | wish.design(),
+                "notes": list(notes),
+                "next": next_command(wish),
+            }
+            write_json(wish.out / "report.json", report)
     return report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from advisor.devices.cuda.forms import Number, converted
 from advisor.devices.cuda.ways import BSR_BLOCKS, GpuWay, Way, layer_ways
@@ -108,10 +108,14 @@ def _named(way: Way, e: Execution, density: float, block: int) -> Execution:
     if way == "grouped":
         groups = e.groups * _groups(e, density)
         return replace(e, groups=groups, weight_shape=(e.out_channels, e.in_channels // groups, *e.weight_shape[2:]))
+    return sparse_execution(e, "gather" if way == "gather" else "direct", density, block)
+
+
+def sparse_execution(e: Execution, method: Literal["gather", "direct"], density: float, block: int) -> Execution:
+    """A dense layer whose blocks of outputs keep a share of the inputs, one at least, by one of the sparse methods."""
     kept = max(1, round(density * e.weight_shape[1]))
-    if way == "gather":
-        return replace(e, method="gather", kept=kept, block=block)
-    return replace(e, method="direct", kept=kept * (e.out_channels // block), block=block)
+    lists = 1 if method == "gather" else e.out_channels // block
+    return replace(e, method=method, kept=kept * lists, block=block)
 
 
 def _whole(channels: int, share: float, groups: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from advisor.devices.gpu.classes import KERNELS
-from advisor.devices.gpu.rates import Rates, fit_rates
+from advisor.devices.gpu.rates import Rates, fit_rates, joined
 from advisor.devices.gpu.shapes import Array
 
 Classes = Mapping[str, float]
@@ -41,9 +41,7 @@ def fit_networks(
 
     def off(x: Array) -> float:
         scale, launch, constant, p = np.exp(x)
-        gpu, host = scale * sums, launch * kernels
-        larger, smaller = np.maximum(gpu, host), np.minimum(gpu, host)
-        error = np.log(larger * (1 + (smaller / larger) ** p) ** (1 / p) + constant) - goal
+        error = np.log(joined(scale * sums, launch * kernels, p) + constant) - goal
         # Robust: a network off by half counts little more than one off by a quarter.
         return float(np.log1p((error / 0.12) ** 2).sum()) + 0.1 * float(x[0] ** 2 + (x[3] - np.log(3.0)) ** 2)
 

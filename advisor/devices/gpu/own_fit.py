@@ -17,7 +17,7 @@ from advisor.devices.gpu.conformal import conformal, coverage
 from advisor.devices.gpu.facts import Facts
 from advisor.devices.gpu.layer_fit import Known, fit_layers, held_out_error
 from advisor.devices.gpu.model import GpuModel
-from advisor.devices.gpu.rates import Rates, fit_rates
+from advisor.devices.gpu.rates import Rates, fit_rates, joined
 from advisor.devices.gpu.shapes import Array, from_executions
 from advisor.devices.gpu.sparse_layers import LEAST, SparseTimes, dense_of, fit_sparse
 from advisor.devices.gpu.table import Table
@@ -135,8 +135,7 @@ def _rates(columns: Sequence[Mapping[str, float]], eager: Array, graph: Array) -
 
     def off(x: Array) -> float:
         launch, constant, p = np.exp(x)
-        larger, smaller = np.maximum(sums, launch * kernels), np.minimum(sums, launch * kernels)
-        error = np.log(larger * (1 + (smaller / larger) ** p) ** (1 / p) + constant) - goal
+        error = np.log(joined(sums, launch * kernels, p) + constant) - goal
         return float(np.log1p((error / 0.1) ** 2).sum()) + 0.1 * float((x[2] - np.log(3.0)) ** 2)
 
     least = float(np.min(eager / np.maximum(kernels, 1)))

@@ -51,9 +51,7 @@ class Rates:
 
     def joined_ms(self, gpu: float, host: float) -> float:
         """The formula above."""
-        larger, smaller = max(gpu, host, 1e-9), min(gpu, host)
-        p = self.sharpness
-        return float(larger * (1 + (smaller / larger) ** p) ** (1 / p)) + self.constant_ms
+        return float(joined(gpu, host, self.sharpness)) + self.constant_ms
 
     def to_document(self) -> dict[str, Any]:
         return {
@@ -78,6 +76,12 @@ class Rates:
         ):
             raise ProfileError(f"{where}: got a negative or endless rate; make the profile anew")
         return cls(inverse=inverse, **single)
+
+
+def joined(gpu: Any, host: Any, p: float) -> Any:
+    """(gpu^p + host^p)^(1/p) of times or arrays of them, 1e-9 at least."""
+    larger, smaller = np.maximum(np.maximum(gpu, host), 1e-9), np.minimum(gpu, host)
+    return larger * (1 + (smaller / larger) ** p) ** (1 / p)
 
 
 def prior(name: str) -> float:

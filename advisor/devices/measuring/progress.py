@@ -55,6 +55,12 @@ class Progress:
         if count:
             self.step("from the interrupted run", deadline, count=count)
 
+    def spend(self, began: float, deadline: float, text: str) -> None:
+        """Of a bar of 100 that tells time: moves on to the share of `began` to `deadline` that is spent."""
+        spent = (time.perf_counter() - began) / max(deadline - began, 1e-9)
+        while self._done < min(int(100 * spent), 99):
+            self.step(text, deadline)
+
     def step(self, text: str, deadline: float | None, *, count: int = 1) -> None:
         """Says that `count` more are done. With a deadline the time left is at most the time until then."""
         self._done += count

@@ -138,7 +138,7 @@ def _spend(
     """Measures piece after piece under every setting until the time is spent, but for what the journal holds."""
     held = {record["key"] for record in journal.records}
     references = reference_call(), reference_call(training=True)
-    mark, shown = began, 0
+    mark = began
     with bar:
         for index, (number, turn) in enumerate(islice(order(), _PIECES)):
             if index >= _FEWEST and time.perf_counter() >= deadline:
@@ -153,10 +153,7 @@ def _spend(
                 if found is not None:
                     journal.append({"key": key, **found, "seconds": now - mark})
                     mark = now
-            percent = min(int(100 * (time.perf_counter() - began) / max(deadline - began, 1e-9)), 99)
-            while shown < percent:
-                shown += 1
-                bar.step(f"piece {number}", deadline)
+            bar.spend(began, deadline, f"piece {number}")
 
 
 def _runs(turn: int, counts: Sequence[int], training: bool) -> Iterator[Run]:

@@ -163,7 +163,6 @@ class _Taker:
 
 def _spend(form: GpuRun, device: str, taker: _Taker, began: float, deadline: float, bar: Progress) -> None:
     """Piece after piece, and after each some of its layers, until the time is spent."""
-    shown = 0
     with bar:
         for number in range(_PIECES):
             if number >= _FEWEST and time.perf_counter() >= deadline:
@@ -172,10 +171,7 @@ def _spend(form: GpuRun, device: str, taker: _Taker, began: float, deadline: flo
             taker.take(piece_key(number), partial(_piece, drawn, form, device))
             for execution in _to_time(drawn, taker.held):
                 taker.take(layer_key(execution), partial(_layer, execution, form, device))
-            percent = min(int(100 * (time.perf_counter() - began) / max(deadline - began, 1e-9)), 99)
-            while shown < percent:
-                shown += 1
-                bar.step(f"piece {number}", deadline)
+            bar.spend(began, deadline, f"piece {number}")
 
 
 def _piece(drawn: GpuPiece, form: GpuRun, device: str) -> dict[str, Any]:

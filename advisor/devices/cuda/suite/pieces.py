@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from advisor.devices.cuda.candidates import sparse_execution
 from advisor.devices.steps.record import Recording, record_steps
 from advisor.devices.suite.designs import piece
 
@@ -67,7 +68,5 @@ def thinner(execution: Execution, number: int) -> Execution | None:
     if not fits or inputs < 16 or e.groups > 1 or e.kind not in ("conv2d", "linear"):
         return None
     block = fits[int(rng.integers(len(fits)))]
-    kept = max(1, round(_DENSITIES[int(rng.integers(len(_DENSITIES)))] * inputs))
-    if rng.random() < 0.5:
-        return replace(e, method="gather", kept=kept, block=block)
-    return replace(e, method="direct", kept=kept * (e.out_channels // block), block=block)
+    density = _DENSITIES[int(rng.integers(len(_DENSITIES)))]
+    return sparse_execution(e, "gather" if rng.random() < 0.5 else "direct", density, block)
