@@ -1,39 +1,10 @@
-"""Networks that no package has, by name: those of the source papers, and the one of the demo."""
+"""The network of the demo, small enough to train in seconds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
-from advisor.network import Shape
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """How to build a network of the zoo. `build` takes the number of classes."""
-
-    build: Callable[[int], nn.Module]
-    input_shape: Shape
-    classes: int
-
-
-ZOO: dict[str, Entry] = {}
-
-
-def register_network(
-    name: str, *, input_shape: Shape, classes: int
-) -> Callable[[Callable[[int], nn.Module]], Callable[[int], nn.Module]]:
-    """Puts a factory into the zoo under `name`."""
-
-    def register(build: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
-        if name in ZOO:
-            raise ValueError(f"two networks are called {name!r}")
-        ZOO[name] = Entry(build=build, input_shape=input_shape, classes=classes)
-        return build
-
-    return register
+from advisor.zoo.registry import register_network
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:
