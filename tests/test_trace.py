@@ -12,7 +12,7 @@ from torch.nn.attention.flex_attention import flex_attention
 
 from advisor.errors import ModelError
 from advisor.trace import NeedsRealTensors, analyze
-from advisor.zoo import DigitsCNN
+from advisor.zoo.digits import DigitsCNN
 
 
 class Run(nn.Module):

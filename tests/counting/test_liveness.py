@@ -76,7 +76,7 @@ def test_outputs_live_to_the_end() -> None:
 
 
 def test_exported_and_recorded_peaks_agree_on_a_network() -> None:
-    from advisor.zoo import DigitsCNN
+    from advisor.zoo.digits import DigitsCNN
 
     peaks = [peak_activation_bytes(graph_of(way, DigitsCNN, ((1, 1, 40, 40),))[1]) for way in WAYS]
     # The first batch norm's input and output, 32 channels of 40x40; recorded on meta it hands its statistics out too.
