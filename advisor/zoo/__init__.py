@@ -1,6 +1,25 @@
 """Networks that no package has, by name: those of the source papers, and the one of the demo."""
 
-from advisor.zoo import digits
+from advisor.zoo import (
+    basicnet,
+    digits,
+    lenet,
+    resnet_cifar,
+    small_papers,
+    vgg16n,
+    wide_resnet,
+)
 from advisor.zoo.registry import ZOO, Entry, register_network
 
-__all__ = ["ZOO", "Entry", "digits", "register_network"]
+__all__ = [
+    "Entry",
+    "ZOO",
+    "basicnet",
+    "digits",
+    "lenet",
+    "register_network",
+    "resnet_cifar",
+    "small_papers",
+    "vgg16n",
+    "wide_resnet",
+]
