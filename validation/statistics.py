@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 CONFIDENCE = 0.95
@@ -110,18 +110,33 @@ def compare(values: Mapping[str, Mapping[int, float]], confidence: float = CONFI
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference(Mean):
+    """A mean difference from a reference, with the test of "there is none".
+
+    Attributes:
+        p: two-sided p value of the paired t test; None where one seed allows no test.
+        p_holm: p after Holm's step-down correction for all plans that were compared with the reference: calling every
+            plan different whose `p_holm` is at most 0.05 is wrong about any of them in at most 5 % of studies.
+        freedom: degrees of freedom of the noise that the test leans on.
+    """
+
+    p: float | None = None
+    p_holm: float | None = None
+    freedom: int = 0
+
+
 def differences(
     values: Mapping[str, Mapping[int, float]], reference: str, confidence: float = CONFIDENCE
-) -> dict[str, Mean]:
+) -> dict[str, Difference]:
     """Plan → mean of plan - reference over the seeds, with the noise pooled over all plans as in `compare`.
 
-    With two plans this is the paired t interval; with more, the same with more degrees of freedom. Each interval holds
-    by itself, not all of them at once. Plans without values are left out.
+    With two plans this is the paired t test and its interval (Student 1908); with more, the same with more degrees of
+    freedom. Each interval and each `p` holds by itself, `p_holm` for all of them at once. Plans without values are left
+    out.
     """
-    from scipy.stats import t
-
     finished = {plan: runs for plan, runs in values.items() if runs}
-    found: dict[str, Mean] = {}
+    found: dict[str, Difference] = {}
     if reference not in finished:
         return found
     pooled = compare(finished, confidence)
@@ -130,8 +145,40 @@ def differences(
             continue
         if pooled.noise is not None:
             mean = pooled.means[plan] - pooled.means[reference]
-            half = float(t.ppf((1 + confidence) / 2, pooled.freedom)) * math.sqrt(2 * pooled.noise / pooled.seeds)
-            found[plan] = Mean(mean=mean, low=mean - half, high=mean + half, count=pooled.seeds)
-        elif (single := paired(runs, finished[reference], confidence)) is not None:
-            found[plan] = single
-    return found
+            # A difference of two means over S seeds has variance 2 noise / S.
+            spread = math.sqrt(2 * pooled.noise / pooled.seeds)
+            found[plan] = _tested(mean, spread, pooled.freedom, pooled.seeds, confidence)
+        elif shared := sorted(runs.keys() & finished[reference].keys()):
+            found[plan] = _paired_test([runs[seed] - finished[reference][seed] for seed in shared], confidence)
+    adjusted = holm({plan: one.p for plan, one in found.items() if one.p is not None})
+    return {plan: replace(one, p_holm=adjusted.get(plan)) for plan, one in found.items()}
+
+
+def _paired_test(values: Sequence[float], confidence: float) -> Difference:
+    mean, count = math.fsum(values) / len(values), len(values)
+    if count < 2:
+        return Difference(mean=mean, low=None, high=None, count=count)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (count - 1)
+    return _tested(mean, math.sqrt(variance / count), count - 1, count, confidence)
+
+
+def _tested(mean: float, spread: float, freedom: int, count: int, confidence: float) -> Difference:
+    """`spread`: the standard error of `mean`. Without any noise, a difference is certain and none is none."""
+    from scipy.stats import t
+
+    half = float(t.ppf((1 + confidence) / 2, freedom)) * spread
+    p = (2 * float(t.sf(abs(mean) / spread, freedom))) if spread else float(mean == 0)
+    return Difference(mean=mean, low=mean - half, high=mean + half, count=count, p=p, freedom=freedom)
+
+
+def holm(values: Mapping[str, float]) -> dict[str, float]:
+    """Holm's step-down correction (Holm 1979): p values that hold for all tests at once, in whatever way they depend.
+
+    p_holm[k] = max over j ≤ k of min(1, (m - j + 1) p[j]), the p values in rising order, m of them.
+    """
+    adjusted: dict[str, float] = {}
+    reached = 0.0
+    for rank, name in enumerate(sorted(values, key=lambda one: (values[one], one))):
+        reached = max(reached, min(1.0, (len(values) - rank) * values[name]))
+        adjusted[name] = reached
+    return adjusted

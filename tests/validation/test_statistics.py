@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from validation.statistics import compare, differences, mean_interval, paired
+from validation.statistics import compare, differences, holm, mean_interval, paired
 
 
 def test_interval_is_students() -> None:
@@ -92,3 +92,50 @@ def test_differences_are_paired_t_for_two_plans_and_sharper_for_more() -> None:
     assert differences({"plan": plan}, "dense") == {}
     single = differences({"dense": {0: 0.9}, "plan": {0: 0.8}}, "dense")["plan"]
     assert (single.mean, single.low) == (pytest.approx(-0.1), None)
+
+
+def test_p_values_are_scipys_for_two_plans() -> None:
+    one, other = {0: 0.91, 1: 0.93, 2: 0.90, 3: 0.94}, {0: 0.87, 1: 0.94, 2: 0.88, 3: 0.90}
+    found = differences({"dense": one, "plan": other}, "dense")["plan"]
+    test = stats.ttest_rel(list(other.values()), list(one.values()))
+    assert found.p == pytest.approx(test.pvalue)
+    assert found.p_holm == pytest.approx(test.pvalue), "one comparison needs no correction"
+    assert found.freedom == test.df == 3
+    assert (found.low, found.high) == pytest.approx((test.confidence_interval().low, test.confidence_interval().high))
+
+
+def test_p_values_pool_the_noise_of_all_plans() -> None:
+    rng = np.random.default_rng(5)
+    table = rng.normal(size=(4, 3)) + 3 * rng.normal(size=(1, 3))
+    found = differences({str(row): dict(enumerate(table[row])) for row in range(4)}, "0")
+    centred = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    error = math.sqrt(2 * (centred**2).sum() / 6 / 3)
+    for row in (1, 2, 3):
+        t = (table[row].mean() - table[0].mean()) / error
+        assert found[str(row)].p == pytest.approx(2 * stats.t.sf(abs(t), 6))
+    by_hand = holm({name: one.p for name, one in found.items() if one.p is not None})
+    assert {name: one.p_holm for name, one in found.items()} == by_hand
+
+
+def test_holm_steps_down() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({"a": 0.6, "b": 0.7}) == {"a": 1.0, "b": 1.0}
+    assert holm({}) == {}
+
+
+def test_equal_plans_are_rarely_called_different() -> None:
+    """Of four equal plans on three seeds, beside the reference: some p_holm is below 0.05 in at most 5 % of studies."""
+    rng = np.random.default_rng(2)
+    false = 0
+    for _ in range(300):
+        table = rng.normal(size=(5, 3)) + 4 * rng.normal(size=(1, 3))
+        found = differences({str(row): dict(enumerate(table[row])) for row in range(5)}, "0")
+        false += any(one.p_holm is not None and one.p_holm <= 0.05 for one in found.values())
+    assert false <= 27  # 5 % of 300 is 15; more than 27 has probability 0.001
+
+
+def test_without_noise_a_difference_is_certain_and_one_seed_is_no_test() -> None:
+    same = differences({"dense": {0: 0.5, 1: 0.5}, "a": {0: 0.5, 1: 0.5}, "b": {0: 0.25, 1: 0.25}}, "dense")
+    assert (same["a"].p, same["b"].p) == (1.0, 0.0)
+    single = differences({"dense": {0: 0.9}, "plan": {0: 0.8}}, "dense")["plan"]
+    assert (single.p, single.p_holm, single.freedom) == (None, None, 0)
