@@ -50,6 +50,17 @@ LOCAL = "127.0.0.1"
 @click.option("--epochs", default=4, show_default=True, type=click.IntRange(min=1))
 @click.option("--seeds", default=2, show_default=True, type=click.IntRange(min=1), help="Runs per plan.")
 @click.option("--baselines", default="width,uniform,erk", show_default=True, metavar="A,B", help='"" for none.')
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="A run more, trained with a method: NAME[@dense|@plan][:key=value,...], several at once joined by +.",
+)
+@click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="adam, adamw, sgd or rmsprop.")
+@click.option("--momentum", default=0.9, show_default=True, type=click.FloatRange(0, 1, max_open=True))
+@click.option("--l2", default=0.0, type=click.FloatRange(0), help="Joins the gradient before the optimiser.")
+@click.option("--weight-decay", default=0.0, type=click.FloatRange(0), help="Beside the gradient, as in AdamW.")
 @click.option("--engine", default="local", show_default=True, metavar="local|ray", help="Where runs happen.")
 @click.option("--from", "checkpoint", metavar="CHECKPOINT", help="Trained weights: apply, recalibrate, fine-tune.")
 @profile_option
@@ -74,6 +85,11 @@ def validate(
     epochs: int,
     seeds: int,
     baselines: str,
+    methods: tuple[str, ...],
+    optimizer: str,
+    momentum: float,
+    l2: float,
+    weight_decay: float,
     engine: str,
     checkpoint: str | None,
     profile_name: str | None,
@@ -107,13 +123,21 @@ def validate(
     from advisor.devices.profile import load_profile
     from advisor.devices.settings import check_device, cpu_threads
     from advisor.plans.plan import load_plan
+    from validation.methods.registry import parse_methods
+    from validation.optimizers import check_optimizer
     from validation.study import Wish
     from validation.study import validate as run
+    from validation.training import Recipe
 
     if (plan_file is None) == (design is None):
         raise AdvisorError("give either --plan FILE, to validate it, or --design N, to learn what layers are worth")
     if design is None and (budgets or patterns or include_ends):
         raise AdvisorError("--budget, --patterns and --include-ends belong to --design; a plan has its own")
+    if design is not None and methods:
+        raise AdvisorError("--method belongs to --plan; a design learns what layers are worth in plain training")
+    check_optimizer(optimizer)
+    applied = parse_methods(methods)
+    recipe = Recipe(optimizer=optimizer, momentum=momentum, l2=l2, weight_decay=weight_decay)
     weights = Path(checkpoint) if checkpoint else None
     if weights is not None and not weights.is_file():
         raise ModelError(f"weights: no file {str(weights)!r} here; check the path of --from")
@@ -141,6 +165,7 @@ def validate(
             profile=load_profile(profile_name) if profile_name else None,
             profile_name=profile_name,
             collection=Path(responses) if responses else None,
+            recipe=recipe,
         )
         with cpu_threads(threads), _terminable(), _kept_in(out):
             surveyed = survey(asked)
@@ -165,6 +190,8 @@ def validate(
         threads=threads,
         restart=restart,
         responses=Path(responses) if responses else None,
+        methods=applied,
+        recipe=recipe,
     )
     with cpu_threads(threads), _terminable(), _kept_in(out):
         report = run(wish)

@@ -15,6 +15,7 @@ from advisor.errors import AdvisorError, DataError, ModelError, PlanError, unkno
 from advisor.examples import NOTHING_GIVEN, Given
 from advisor.models import load_model, load_weights
 from advisor.plans.plan import load_plan
+from validation.exchange import way_of
 from validation.training import logits_of, placed
 
 if TYPE_CHECKING:
@@ -22,20 +23,52 @@ if TYPE_CHECKING:
     from advisor.network import Network, Shape
     from advisor.plans.plan import Plan
     from validation.data import DataSet
+    from validation.methods.method import MethodSettings
+    from validation.methods.registry import Applied
 
 Build = Callable[[int], nn.Module]  # seed → the dense module with that seed's random weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """One way to thin the network out; `plan` None is the dense network itself."""
+    """One way to thin the network out; `plan` None is the dense network itself.
+
+    Attributes:
+        method: how it trains, beside the optimiser's steps; None: by those alone.
+    """
 
     label: str
     plan: Plan | None
+    method: Applied | None = None
 
-    def module(self, dense: nn.Module) -> nn.Module:
-        """The module to train. `dense` itself where there is no plan."""
-        return dense if self.plan is None else self.plan.apply(dense)
+    @property
+    def settings(self) -> tuple[MethodSettings, ...]:
+        """Of its training methods."""
+        return self.method.settings if self.method else ()
+
+    @property
+    def way(self) -> str:
+        """What it does, in words: "channel connections with rigl"."""
+        said = "nothing goes" if self.plan is None else way_of(self.plan)
+        return said if self.method is None else f"{said}, trained with {self.method.text}"
+
+    def module(self, dense: nn.Module, *, rescale: bool) -> nn.Module:
+        """The module to train. `dense` itself where there is no plan.
+
+        Args:
+            rescale: a thinned layer's weights grow with the inputs it lost (see `begin`).
+        """
+        made = [found for one in self.settings if (found := one.module(dense, self.plan, rescale=rescale)) is not None]
+        if len(made) > 1:
+            raise AdvisorError(f"--method {self.method.text!r} joins methods that both rebuild the network; take one")
+        if made:
+            return made[0]
+        if self.plan is None:
+            return dense
+        module = self.plan.apply(dense)
+        if rescale:
+            rescaled(module, self.plan)
+        return module
 
 
 def builder(model: str, shapes: tuple[Shape, ...]) -> Build:
@@ -62,14 +95,16 @@ def begin(contestant: Contestant, build: Build, seed: int, checkpoint: Path | No
     dense = build(seed)
     if checkpoint is not None:
         load_weights(dense, checkpoint)
-    module = contestant.module(dense)
-    if checkpoint is None and contestant.plan is not None:
-        _rescale(module, contestant.plan)
-    return module
+    return contestant.module(dense, rescale=checkpoint is None)
 
 
 @torch.no_grad()
-def _rescale(module: nn.Module, plan: Plan) -> None:
+def rescaled(module: nn.Module, plan: Plan) -> None:
+    """Makes thinned layers' weights as large as if they had been initialised with the inputs that they kept.
+
+    Args:
+        module: dense or with the plan applied; its kept weights change.
+    """
     masks = plan.masks()
     done: set[int] = set()
     for layer in plan.layers:
@@ -151,8 +186,11 @@ def line_up(
     profile: Profile | None,
     folder: Path,
     given: Given = NOTHING_GIVEN,
+    methods: tuple[Applied, ...] = (),
 ) -> tuple[tuple[Contestant, ...], dict[str, str]]:
-    """Dense, the plan and its baselines; the plans are kept in `folder`, and read from there by a later call.
+    """Dense, the plan, its baselines, and dense or plan once more for each training method.
+
+    The plans are kept in `folder`, and read from there by a later call.
 
     Returns:
         The contestants, and baseline → why it is missing.
@@ -175,4 +213,6 @@ def line_up(
         plan.save(places["plan"])
     plans = {"plan": plan} | {kind: load_plan(places[kind]) for kind in kinds if places[kind].is_file()}
     thinned = (Contestant(label=label, plan=replace(one, network=network)) for label, one in plans.items())
-    return (Contestant(label="dense", plan=None), *thinned), reasons
+    own = replace(plan, network=network)
+    trained = (Contestant(label=one.label, plan=own if one.target == "plan" else None, method=one) for one in methods)
+    return (Contestant(label="dense", plan=None), *thinned, *trained), reasons

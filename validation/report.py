@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.commands.options import big, finite
 from advisor.devices.predicting.choice import count_methods
 from advisor.files import write_bytes, write_json
-from validation.exchange import Accuracies, Exchange, Verdict, way_of
+from validation.exchange import Accuracies, Exchange, Verdict
 from validation.statistics import CONFIDENCE, Mean, differences, mean_interval
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _summary(one: Contestant, findings: Findings, accuracies: Accuracies) -> dic
     budgets = {} if one.plan is None else {k: c.budget for k, c in one.plan.costs.items() if c.budget is not None}
     return {
         "plan": one.label,
-        "way": "nothing goes" if one.plan is None else way_of(one.plan),
+        "way": one.way,
         "mean": reached.mean if reached else None,
         "low": reached.low if reached else None,
         "high": reached.high if reached else None,

@@ -17,19 +17,22 @@ FILE = "responses.json"
 
 
 def responses_of(network: Network, study: Study, runs: Sequence[Mapping[str, Any]]) -> Responses:
-    """The finished runs of a study as responses; those that failed teach nothing."""
+    """The finished runs of a study as responses; those that failed or trained by a method teach nothing of layers."""
+    plain = [one for one in study.contestants if one.method is None]
     settings = study.settings()
     key = digest(json.dumps(settings, sort_keys=True).encode())
-    digests = {one.label: plan_digest(one.plan) for one in study.contestants}
+    digests = {one.label: plan_digest(one.plan) for one in plain}
     plans = {
         digests[one.label]: {
             layer.name: layer.option
             for layer in (one.plan.layers if one.plan is not None else ())
             if layer.pattern != "dense"
         }
-        for one in study.contestants
+        for one in plain
     }
-    finished = [run for run in runs if run["loss"] is not None and run["accuracy"] is not None]
+    finished = [
+        run for run in runs if run["plan"] in digests and run["loss"] is not None and run["accuracy"] is not None
+    ]
     return Responses(
         network=shapes_of(network),
         settings={key: settings},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ from validation.contestants import Contestant, builder, check_kinds, check_netwo
 from validation.data import DataSet, Request, load_data, suited
 from validation.data.labelled import batches_of
 from validation.data.registry import image_shape
-from validation.exchange import Exchange, exchange, losses_by_pattern, verdict, way_of
+from validation.exchange import Exchange, exchange, losses_by_pattern, verdict
+from validation.methods.at_work import as_found
 from validation.progress import Monitor
 from validation.receipts import Counts, Timings, count, time_all
 from validation.report import Findings, accuracies_of, write
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
     from advisor.plans.plan import Plan
+    from validation.methods.registry import Applied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,8 @@ class Wish:
     threads: int | None = None
     restart: bool = False
     responses: Path | None = None  # a collection of runs that these are added to
+    methods: tuple[Applied, ...] = ()
+    recipe: Recipe = field(default_factory=Recipe)  # how to train; epochs, device and rate are the wish's own
 
     @property
     def command(self) -> str:
@@ -78,11 +82,23 @@ class Wish:
             ("--responses", self.responses),
             ("--device", self.device if self.device != "cpu" else None),
             ("--threads", self.threads),
+            *recipe_options(self.recipe),
+            *(("--method", one.text) for one in self.methods),
             ("--out", self.out),
         ):
             if value is not None:
                 words += [option, str(value)]
         return shlex.join(words)
+
+
+def recipe_options(recipe: Recipe) -> list[tuple[str, Any]]:
+    """The options of the command line that ask for this recipe, where it is not the usual one."""
+    usual = Recipe()
+    return [
+        (f"--{key.replace('_', '-')}", getattr(recipe, key))
+        for key in ("optimizer", "momentum", "l2", "weight_decay")
+        if getattr(recipe, key) != getattr(usual, key)
+    ]
 
 
 def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
@@ -104,7 +120,13 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
             discard(wish.out)
         open_folder(study)
         contestants, missing = line_up(
-            network, wish.plan, wish.baselines, profile=wish.profile, folder=wish.out / "plans", given=given
+            network,
+            wish.plan,
+            wish.baselines,
+            profile=wish.profile,
+            folder=wish.out / "plans",
+            given=given,
+            methods=wish.methods,
         )
         study = replace(study, contestants=contestants)
         open_folder(study)
@@ -115,7 +137,10 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
             runs = run_all(study, plain, monitor)
             keep(responses_of(network, study, runs), wish.out, wish.responses)
-            timings, more = _time(wish, network, contestants)
+            found = tuple(as_found(one, study) for one in contestants)
+            counts |= {one.label: count(one, dense, network) for one in found if one not in contestants}
+            study = replace(study, contestants=found)
+            timings, more = _time(wish, network, found)
             findings = _judge(wish, study, network, given, runs, counts, timings, missing, (*notes, *more))
             report = write(findings, wish.out)
     return report
@@ -153,10 +178,11 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
         contestants=(Contestant(label="dense", plan=None), Contestant(label="plan", plan=plan)),
         seeds=tuple(range(wish.seeds)),
         data=data,
-        recipe=Recipe(epochs=wish.epochs, peak_rate=rate, device=wish.device),
+        recipe=replace(wish.recipe, epochs=wish.epochs, peak_rate=rate, device=wish.device),
         out=wish.out,
         build=build,
         checkpoint=wish.checkpoint,
+        network=network,
     )
     return study, network, tuple(notes)
 
@@ -218,16 +244,18 @@ def _judge(
 ) -> Findings:
     accuracies = accuracies_of(runs)
     thinned = {one.label: one.plan for one in study.contestants if one.plan is not None}
+    ways = {one.label: one.way for one in study.contestants}
     try:
-        losses = {
-            label: losses_by_pattern(network, plan, given, sensitivity=wish.plan.sensitivity)
-            for label, plan in thinned.items()
+        losses = {  # a training method's gain is no pattern's
+            one.label: losses_by_pattern(network, one.plan, given, sensitivity=wish.plan.sensitivity)
+            for one in study.contestants
+            if one.plan is not None and one.method is None
         }
         rates = exchange(losses, accuracies)
     except AdvisorError as error:  # a sensitivity that cannot be asked again here
         rates = Exchange(notes=(f"no exchange rates: {error}",))
     over = {label: found for label, plan in thinned.items() if (found := over_budget(plan))}
-    fair = {label: way_of(plan) for label, plan in thinned.items() if label not in over}
+    fair = {label: ways[label] for label in thinned if label not in over}
     predicted = {}
     said = list(notes)
     if wish.profile is None and any(wish.plan.costs[key].budget is not None for key in TIMES if key in wish.plan.costs):
@@ -240,10 +268,11 @@ def _judge(
         said += [f"{one.label}: {text}" for text in counts[one.label].notes]
         said += [f"{one.label} is over a budget: {text}" for text in over.get(one.label, ())]
     said += [f"{run['plan']}, seed {run['seed']} failed: {run['problem']}" for run in runs if run["problem"]]
+    said += [f"{run['plan']}: {note}" for run in runs for note in run.get("method", {}).get("notes", ())]
     settings = study.settings() | {
         "seeds": list(study.seeds),
         "threads": torch.get_num_threads(),
-        "optimizer": "Adam, one-cycle rate, the same batches for every plan of a seed",
+        "schedule": "one-cycle rate, the same batches for every plan of a seed",
         "latency": timings.settings if timings else None,
     }
     return Findings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,7 @@ class SurveyWish:
     collection: Path | None = None
     profile: Profile | None = None  # for budgets on times
     profile_name: str | None = None
+    recipe: Recipe = field(default_factory=Recipe)  # how to train; epochs, device and rate are the wish's own
 
     def design(self) -> dict[str, Any]:
         """What must be equal for the plans to be the same."""
@@ -152,8 +153,11 @@ def _prepare(wish: SurveyWish) -> tuple[Study, Network, tuple[str, ...]]:
         contestants=(Contestant(label="dense", plan=None),),
         seeds=tuple(range(wish.seeds)),
         data=data,
-        recipe=Recipe(
-            epochs=wish.epochs, peak_rate=FINETUNE_RATE if wish.checkpoint else SCRATCH_RATE, device=wish.device
+        recipe=replace(
+            wish.recipe,
+            epochs=wish.epochs,
+            peak_rate=FINETUNE_RATE if wish.checkpoint else SCRATCH_RATE,
+            device=wish.device,
         ),
         out=wish.out,
         build=build,

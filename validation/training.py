@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from advisor.errors import DataError
 from validation.data.images import Images
 from validation.data.stream import Stream
+from validation.methods.method import Method
+from validation.optimizers import make_optimizer
 
 AUXILIARY = 0.4  # weight of auxiliary heads in training (Szegedy et al. 2015, GoogLeNet and Inception)
 SCRATCH_RATE, FINETUNE_RATE = 1e-2, 3e-3  # peaks of the one-cycle schedule
@@ -23,12 +25,16 @@ SCRATCH_RATE, FINETUNE_RATE = 1e-2, 3e-3  # peaks of the one-cycle schedule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How every run of a validation trains: Adam (Kingma and Ba 2015) under a one-cycle rate (Smith 2018)."""
+    """How every run of a validation trains, under a one-cycle rate (Smith 2018). Decays: see `make_optimizer`."""
 
     epochs: int = 4
     batch: int = 64
     peak_rate: float = SCRATCH_RATE
     device: str = "cpu"
+    optimizer: str = "adam"
+    momentum: float = 0.9
+    l2: float = 0.0
+    weight_decay: float = 0.0
 
     def steps(self, images: int) -> int:
         """Optimiser steps in one epoch; the images that do not fill a last batch wait for another epoch's order."""
@@ -37,13 +43,18 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """What one epoch did. `loss` and `accuracy` are of the training images, seen while the weights moved."""
+    """What one epoch did. `loss` and `accuracy` are of the training images, seen while the weights moved.
+
+    Attributes:
+        numbers: what training methods say of the epoch.
+    """
 
     loss: float
     accuracy: float
     seconds: float
+    numbers: dict[str, float] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, float]:
+    def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -79,24 +90,37 @@ class Trainer:
         self.module = module.to(recipe.device).to(memory_format=torch.channels_last)
         self.recipe, self.images, self.seed = recipe, images, seed
         self.epoch = 0
+        self.methods: Sequence[Method] = ()
         parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.Adam(parameters, lr=recipe.peak_rate, fused=True)
+        self.optimizer = make_optimizer(
+            recipe.optimizer,
+            parameters,
+            recipe.peak_rate,
+            momentum=recipe.momentum,
+            l2=recipe.l2,
+            weight_decay=recipe.weight_decay,
+        )
         # One step more than there are: OneCycleLR ends at 1/250,000 of the peak, a step that moves nothing.
         total = recipe.epochs * recipe.steps(len(images)) + 1
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, recipe.peak_rate, total_steps=total)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, recipe.peak_rate, total_steps=total, cycle_momentum="betas" in self.optimizer.defaults
+        )
 
     def state(self) -> dict[str, Any]:
         return {
             "epoch": self.epoch,
             "module": self.module.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "methods": [method.state_dict() for method in self.methods],
         }
 
     def load(self, state: dict[str, Any]) -> None:
         self.module.load_state_dict(state["module"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
+        for method, kept in zip(self.methods, state["methods"], strict=True):
+            method.load_state_dict(kept)
         self.epoch = int(state["epoch"])
 
     def run_epoch(self, on_step: Callable[[], None] = lambda: None) -> EpochResult:
@@ -112,21 +136,30 @@ class Trainer:
         total = correct = count = 0.0
         found = batches(self.images, self.recipe, seed=self.seed, epoch=self.epoch)
         for step, (pixels, labels) in enumerate(found):
-            self._optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=True)
             output = self.module(pixels)
             loss = _loss(output, labels)
             value = loss.item()
-            if not math.isfinite(value):
-                raise DivergedError(f"the loss became {value} in epoch {self.epoch + 1}, step {step + 1}")
+            for penalty in (method.penalty() for method in self.methods):
+                loss = loss if penalty is None else loss + penalty
+            if not (math.isfinite(value) and bool(loss.isfinite())):
+                worst = value if not math.isfinite(value) else loss.item()
+                raise DivergedError(f"the loss became {worst} in epoch {self.epoch + 1}, step {step + 1}")
             loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
+            for method in self.methods:
+                method.after_backward()
+            self.optimizer.step()
             self._schedule.step()
+            for method in self.methods:
+                method.after_step()
             total += value * len(labels)
             correct += float((logits_of(output)[0].detach().argmax(1) == labels).sum())
             count += len(labels)
             on_step()
+        numbers = {name: value for method in self.methods for name, value in method.after_epoch().items()}
         self.epoch += 1
-        return EpochResult(loss=total / count, accuracy=correct / count, seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return EpochResult(loss=total / count, accuracy=correct / count, seconds=seconds, numbers=numbers)
 
 
 def logits_of(output: Any) -> tuple[torch.Tensor, ...]:

@@ -17,10 +17,13 @@ import torch
 from advisor.errors import AdvisorError
 from advisor.files import read_json, take_lock, write_bytes, write_json
 from validation.contestants import Build, Contestant, begin
+from validation.methods.at_work import FOUND, attached, counts_of, finished, found_plan
+from validation.methods.method import Outcome
 from validation.progress import Monitor
 from validation.training import DivergedError, EpochResult, Recipe, Trainer, evaluate, recalibrate
 
 if TYPE_CHECKING:
+    from advisor.network import Network
     from advisor.plans.plan import Plan
     from validation.data import DataSet
 
@@ -49,6 +52,7 @@ class Study:
     out: Path
     build: Build
     checkpoint: Path | None = None
+    network: Network | None = None  # the dense network, analysed; training methods need it
 
     def settings(self) -> dict[str, Any]:
         """What must be equal for two runs to be comparable. More plans and more seeds may join later."""
@@ -64,6 +68,10 @@ class Study:
             "epochs": self.recipe.epochs,
             "batch": self.recipe.batch,
             "peak_rate": self.recipe.peak_rate,
+            "optimizer": self.recipe.optimizer,
+            "momentum": self.recipe.momentum,
+            "l2": self.recipe.l2,
+            "weight_decay": self.recipe.weight_decay,
             "device": self.recipe.device,
             "from": digest(self.checkpoint.read_bytes()) if self.checkpoint else None,
         }
@@ -83,6 +91,12 @@ def plan_digest(plan: Plan | None) -> str:
     return digest(json.dumps([layers, chosen], sort_keys=True).encode())
 
 
+def contestant_digest(one: Contestant) -> str:
+    """Changes with anything that changes what is trained, or how."""
+    plan = plan_digest(one.plan)
+    return plan if one.method is None else f"{plan} {one.method.settings!r}"
+
+
 def open_folder(study: Study) -> None:
     """Makes the folder, or checks that what lies there belongs to this study.
 
@@ -91,7 +105,7 @@ def open_folder(study: Study) -> None:
     """
     (study.out / RUNS).mkdir(parents=True, exist_ok=True)
     wanted = study.settings()
-    plans = {one.label: plan_digest(one.plan) for one in study.contestants}
+    plans = {one.label: contestant_digest(one) for one in study.contestants}
     path = study.out / SETTINGS
     before: Mapping[str, Any] = {}
     if path.exists():
@@ -129,7 +143,15 @@ def alone(out: Path) -> Iterator[None]:
 
 def discard(out: Path) -> None:
     """Throws a validation's runs away: only files that one writes."""
-    for pattern in (SETTINGS, "report.*", "progress.json", f"{RUNS}/*-*.json", f"{RUNS}/*-*.pt", "plans/*"):
+    for pattern in (
+        SETTINGS,
+        "report.*",
+        "progress.json",
+        f"{RUNS}/*-*.json",
+        f"{RUNS}/*-*.pt",
+        "plans/*",
+        f"{FOUND}/*/*",
+    ):
         for path in out.glob(pattern):
             if path.is_file():
                 path.unlink()
@@ -161,7 +183,10 @@ def total_steps(study: Study) -> int:
 def run_trial(
     study: Study, contestant: Contestant, seed: int, counts: Mapping[str, int], monitor: Monitor
 ) -> dict[str, Any]:
-    """One run: from its result if it has one, from its last epoch if it was cut off, from the start otherwise."""
+    """One run: from its result if it has one, from its last epoch if it was cut off, from the start otherwise.
+
+    The result's `params` and `macs` are those of the plan that a training method found, where one did.
+    """
     name = f"{contestant.label}-{seed}"
     result_path, checkpoint_path = (study.out / RUNS / f"{name}.{ending}" for ending in ("json", "pt"))
     steps = study.recipe.steps(len(study.data.train))
@@ -170,6 +195,7 @@ def run_trial(
         return _read_result(result_path, contestant.label, seed)
     module = begin(contestant, study.build, seed, study.checkpoint)
     trainer = Trainer(module, study.recipe, study.data.train, seed=seed)
+    trainer.methods = attached(study, contestant, trainer)
     history = _resume(trainer, checkpoint_path, monitor)
     if not history and study.checkpoint is not None:
         recalibrate(trainer.module, study.data.train, study.recipe, seed=seed)
@@ -184,9 +210,12 @@ def run_trial(
     except DivergedError as error:
         problem = str(error)
         monitor.say(f"{name}: {problem}; this run counts as failed")
+    outcome = Outcome() if problem else finished(study, trainer.methods, name)
     reached = None if problem else evaluate(trainer.module, study.data.test, device=study.recipe.device)
     if reached is not None and reached.loss != reached.loss:
         reached, problem = None, "the test loss is no number"
+    if outcome.plan is not None:
+        counts = counts_of(study, contestant.label, outcome.plan)
     result: dict[str, Any] = {
         "plan": contestant.label,
         "seed": seed,
@@ -198,6 +227,13 @@ def run_trial(
         "epochs": [epoch.to_json() for epoch in history],
         "problem": problem,
     }
+    if contestant.method is not None:
+        result["method"] = {
+            "text": contestant.method.text,
+            "numbers": dict(outcome.numbers),
+            "notes": list(outcome.notes),
+            "plan": str(found_plan(study.out, contestant.label, seed).relative_to(study.out)) if outcome.plan else None,
+        }
     write_json(result_path, result)
     with suppress(FileNotFoundError):
         checkpoint_path.unlink()

@@ -1,0 +1,5 @@
+"""Training methods: ordinary classes that any training loop can use, and options of `advisor validate --method`."""
+
+
+def load_all() -> None:
+    """Imports every file that registers a method."""
