@@ -14,6 +14,7 @@ from advisor.errors import PatternError, unknown
 from advisor.network import Layer, Shape
 from advisor.patterns.draw import Bools, Floats, keys, layer_seed
 from advisor.patterns.layout import inputs_of, logical, stored
+from advisor.patterns.narrowed import is_narrowed
 from advisor.patterns.option import NOTHING, Option
 
 __all__ = [
@@ -170,6 +171,22 @@ class Pattern(ABC):
         self.check(layer, option)
         return self._sums(layer, option, logical(np.asarray(weight, dtype=np.float64), layer))
 
+    def quota_sets(self, layer: Layer, option: Option) -> npt.NDArray[np.int64]:
+        """Which quota set each unit belongs to, shape `unit_shape`: whole numbers from 0.
+
+        Whoever moves connections within their sets leaves a legal mask of this pattern.
+
+        Raises:
+            PatternError: the option is not legal, or narrows: width keeps channels, and what is masked within them is
+                a matter of the layer that it leaves (`advisor.patterns.narrowed.thinned`).
+        """
+        self.check(layer, option)
+        if is_narrowed(option):
+            raise PatternError(
+                f"layer {layer.name}: {option.label}: width has no quota sets; ask the layer that it leaves"
+            )
+        return self._quota_sets(layer, option)
+
     @abstractmethod
     def unit_shape(self, layer: Layer, option: Option) -> Shape:
         """Shape of the connections."""
@@ -186,6 +203,10 @@ class Pattern(ABC):
 
     def _together(self, layer: Layer, option: Option) -> int:
         return 1
+
+    def _quota_sets(self, layer: Layer, option: Option) -> npt.NDArray[np.int64]:
+        """One set, the whole layer, where a pattern says nothing else."""
+        return np.zeros(self.unit_shape(layer, option), dtype=np.int64)
 
     @abstractmethod
     def _kept(self, layer: Layer, option: Option) -> int: ...

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from advisor.network import Layer, Shape
 from advisor.patterns.base import Pattern, index_item_bytes, kept_of, register
-from advisor.patterns.draw import Bools, Floats, smallest
+from advisor.patterns.draw import Bools, Floats, rows_of, smallest
 from advisor.patterns.layout import inputs_of, over_taps, sum_taps, taps_of
 from advisor.patterns.option import Option
 
@@ -38,6 +39,9 @@ class Channel(Pattern):
 
     def _problem(self, layer: Layer, option: Option) -> str:
         return reads_many(layer)
+
+    def _quota_sets(self, layer: Layer, option: Option) -> npt.NDArray[np.int64]:
+        return rows_of(self.unit_shape(layer, option))
 
     def _kept(self, layer: Layer, option: Option) -> int:
         return layer.out_channels * kept_of(option.density, inputs_of(layer)) * taps_of(layer)

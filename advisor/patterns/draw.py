@@ -28,6 +28,11 @@ def keys(seed: int, shape: tuple[int, ...]) -> npt.NDArray[np.uint64]:
     return raw.reshape(shape)
 
 
+def rows_of(shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """The number of its row (first axis) for every unit."""
+    return np.repeat(np.arange(shape[0]), prod(shape[1:])).reshape(shape)
+
+
 def smallest(values: npt.NDArray[np.uint64] | Floats, quota: int) -> Bools:
     """True at the `quota` smallest values of each row (last axis); ties go to the lower index. Linear time."""
     size = values.shape[-1]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from advisor.network import Layer, Shape
 from advisor.patterns.base import Pattern, index_item_bytes, kept_of, register
 from advisor.patterns.channel import reads_many
-from advisor.patterns.draw import Bools, Floats, smallest
+from advisor.patterns.draw import Bools, Floats, rows_of, smallest
 from advisor.patterns.layout import inputs_of, over_taps, sum_taps, taps_of
 from advisor.patterns.option import Option
 
@@ -58,6 +58,9 @@ class Group(Pattern):
         """
         outputs, inputs = layer.out_channels // layer.groups, inputs_of(layer)
         return outputs % block == 0 and outputs // block * kept_of(density, inputs) >= inputs
+
+    def _quota_sets(self, layer: Layer, option: Option) -> npt.NDArray[np.int64]:
+        return rows_of(self.unit_shape(layer, option))
 
     def _kept(self, layer: Layer, option: Option) -> int:
         return layer.out_channels * kept_of(option.density, inputs_of(layer)) * taps_of(layer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from advisor.network import Layer, Shape
@@ -53,6 +54,11 @@ class NM(Pattern):
 
     def _choices(self, layer: Layer, density: float) -> tuple[Mapping[str, Any], ...]:
         return tuple({"n": n, "m": m} for n, m in RATIOS if abs(n / m - density) < 1e-9)
+
+    def _quota_sets(self, layer: Layer, option: Option) -> npt.NDArray[np.int64]:
+        m, taps = int(option.parameters["m"]), taps_of(layer)
+        sets = np.arange(layer.weights // m).reshape(layer.out_channels, inputs_of(layer) // m, 1, taps)
+        return np.repeat(sets, m, axis=2).reshape(logical_shape(layer))
 
     def _kept(self, layer: Layer, option: Option) -> int:
         return layer.weights // int(option.parameters["m"]) * int(option.parameters["n"])

@@ -13,7 +13,7 @@ from advisor.examples import NOTHING_GIVEN, Given
 from advisor.planning.alternatives import CannotMeet, Question, Trial, masked, width
 from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.budgets import TIMES
-from advisor.planning.selections import DATA_SELECTIONS
+from advisor.planning.selections import DATA_SELECTIONS, SELECTIONS
 from advisor.planning.sensitivity import sensitivity_named
 
 if TYPE_CHECKING:
@@ -144,6 +144,8 @@ def _at_its_arithmetic(limits: Mapping[str, float], plan: Plan) -> dict[str, flo
 def _selection(plan: Plan, given: Given) -> tuple[str, tuple[str, ...]]:
     """By what the plan's own connections were chosen, if that can be done here, and what to say where it cannot."""
     own = next((layer.selection for layer in plan.layers if layer.is_chosen), "random")
+    if own not in SELECTIONS:
+        return "random", ("connections are drawn: those of the plan were found while training",)
     if own in DATA_SELECTIONS and given.calibration is None:
         return "magnitude", (f"connections are chosen by magnitude: those by {own} need the data that the plan had",)
     return own, ()

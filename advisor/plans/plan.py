@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from advisor.planning.explaining.explanation import Basis, Explanation
     from advisor.runtime.methods import Method
 
-Selection = Literal["random", "magnitude", "taylor", "fisher"]
+Selection = Literal["random", "magnitude", "taylor", "fisher", "trained"]  # trained: found while training
 Status = Literal["optimal", "time limit", "baseline"]
 Rewired = tuple[tuple[int, int, int], ...]
 

@@ -200,3 +200,27 @@ def test_a_layer_without_a_weight_has_no_option():
     for name in (*pattern_names(), *combined_names()):
         assert pattern(name).options(bare) == ()
         assert "has no weight" in pattern(name).problem(bare, Option(pattern=name, density=0.5))
+
+
+@every_pattern
+@some
+@given(data=st.data())
+def test_every_draw_keeps_as_many_of_each_quota_set(name, data):
+    one = data.draw(layers())
+    option = data.draw(option_for(name, one))
+    assume(option is not None)
+    kind = pattern(name)
+    if inner_name(name) != name or name == "width":
+        with pytest.raises(PatternError, match="ask the layer that it leaves"):
+            kind.quota_sets(one, option)
+        return
+    sets = kind.quota_sets(one, option)
+    assert sets.shape == kind.unit_shape(one, option)
+    draws = [kind.connections(one, option, seed=seed) for seed in range(4)]
+    counts = [np.bincount(sets[units], minlength=int(sets.max()) + 1) for units in draws]
+    assert all((count == counts[0]).all() for count in counts)
+    if name in ("channel", "group", "n:m"):
+        assert len(set(counts[0])) == 1
+    if name == "n:m":
+        assert set(counts[0]) == {option.parameters["n"]}
+        assert set(np.bincount(sets.ravel())) == {option.parameters["m"]}
