@@ -18,12 +18,12 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import experiments
 import torch
+from experiments.common import EXPERIMENTS, Claim, Lab, text_of
 from tabulate import tabulate
 
-import experiments
 from advisor.files import write_json
-from experiments.common import EXPERIMENTS, Claim, Lab, text_of
 
 
 def main() -> None:
