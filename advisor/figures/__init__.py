@@ -10,6 +10,7 @@ from advisor.figures.densities import DensitiesInfo, DensityBar, densities_info,
 from advisor.figures.frontier import FrontInfo, FrontPoint, frontier_info, frontier_plot
 from advisor.figures.frontier_map import FrontMapInfo, MapPoint, frontier_map_info, frontier_map_plot
 from advisor.figures.layer_graph import GraphEdge, GraphNode, LayerGraphInfo, layer_graph_info, layer_graph_plot
+from advisor.figures.learning_curves import Curve, CurvesInfo, learning_curves_info, learning_curves_plot
 from advisor.figures.predicted_vs_measured import (
     PredictedInfo,
     PredictedPair,
@@ -23,6 +24,8 @@ __all__ = [
     "AllocationInfo",
     "CostBar",
     "CostsInfo",
+    "Curve",
+    "CurvesInfo",
     "DensitiesInfo",
     "DensityBar",
     "FrontInfo",
@@ -48,6 +51,8 @@ __all__ = [
     "frontier_plot",
     "layer_graph_info",
     "layer_graph_plot",
+    "learning_curves_info",
+    "learning_curves_plot",
     "predicted_vs_measured_info",
     "predicted_vs_measured_plot",
 ]
