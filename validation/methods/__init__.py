@@ -3,3 +3,4 @@
 
 def load_all() -> None:
     """Imports every file that registers a method."""
+    from validation.methods.sparse import dynamic, incremental, masks  # noqa: F401

@@ -1,0 +1,1 @@
+"""Sparse training from the start: fixed masks, masks that grow (incremental), and masks that move (SET, RigL)."""
