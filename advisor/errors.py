@@ -47,3 +47,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 class KernelError(AdvisorError):
     """A sparse kernel was given tensors that do not belong together, or cannot run here."""
+
+
+class TraceError(AdvisorError):
+    """A trace of a training run that cannot be read or is none."""

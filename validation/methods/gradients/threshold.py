@@ -34,7 +34,7 @@ def quantile(p: float) -> float:
 
 
 def normal_zero_share(p: float) -> float:
-    """Share of exact zeros that pruning makes of normal gradients: less than `p`, since many small ones become +-tau."""
+    """Share of zeros that pruning makes of normal gradients: less than `p`, since many small ones become +-tau."""
     t = quantile(p)
     if t == 0:
         return 0.0
