@@ -6,14 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from advisor.errors import AdvisorError
-from advisor.files import read_json, write_json
-from validation.training import batches, logits_of, loss_of
+from validation.training import batches, loss_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,8 +63,8 @@ def sweep(
     Raises:
         AdvisorError: the loss never falls, so that the sweep says nothing.
     """
-    module = module.to(recipe.device).train()
-    optimizer = recipe.make_optimizer(module, low)
+    module = recipe.place(module).train()
+    optimizer = recipe.optimizer_of(module, low)
     rates = [low * (high / low) ** (step / (steps - 1)) for step in range(steps)]
     losses: list[float] = []
     mean, blown_up = 0.0, None
