@@ -23,14 +23,17 @@ from validation.contestants import Contestant, builder, check_kinds, check_netwo
 from validation.data import DataSet, Request, load_data, suited
 from validation.data.labelled import batches_of
 from validation.data.registry import image_shape
+from validation.engines import Job
 from validation.exchange import Exchange, exchange, losses_by_pattern, verdict
+from validation.folder import alone, discard, open_folder
+from validation.matrix import run_all, total_steps
 from validation.methods.at_work import as_found
 from validation.progress import Monitor
 from validation.receipts import Counts, Timings, count, time_all
 from validation.report import Findings, accuracies_of, write
 from validation.responses import check_collection, keep, responses_of
 from validation.training import FINETUNE_RATE, SCRATCH_RATE, Recipe
-from validation.trials import Study, alone, discard, open_folder, run_all, total_steps
+from validation.trials import Study
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -135,7 +138,7 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
         monitor = Monitor(wish.out, total_steps(study), shown=shown)
         with monitor.until_done(len(contestants) * len(study.seeds), wish.out):
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
-            runs = run_all(study, plain, monitor)
+            runs = run_all(Job(study=study, counts=plain, monitor=monitor))
             keep(responses_of(network, study, runs), wish.out, wish.responses)
             found = tuple(as_found(one, study) for one in contestants)
             counts |= {one.label: count(one, dense, network) for one in found if one not in contestants}

@@ -18,12 +18,15 @@ from validation.contestants import Contestant, builder, check_network
 from validation.data import Request, load_data, suited
 from validation.data.registry import image_shape
 from validation.designed import check_design, design
+from validation.engines import Job
 from validation.exchange import way_of
+from validation.folder import alone, discard, open_folder
+from validation.matrix import run_all, total_steps
 from validation.progress import Monitor
 from validation.receipts import count
 from validation.responses import FILE, check_collection, keep, responses_of
 from validation.training import FINETUNE_RATE, SCRATCH_RATE, Recipe
-from validation.trials import Study, alone, discard, open_folder, run_all, total_steps
+from validation.trials import Study
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -101,7 +104,7 @@ def survey(wish: SurveyWish, *, shown: bool = True) -> dict[str, Any]:
         monitor = Monitor(wish.out, total_steps(study), shown=shown)
         with monitor.until_done(len(study.contestants) * len(study.seeds), wish.out):
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
-            runs = run_all(study, plain, monitor)
+            runs = run_all(Job(study=study, counts=plain, monitor=monitor))
             known = keep(responses_of(network, study, runs), wish.out, wish.collection)
             learnt = _learnt(network, known)
             notes += tuple(

@@ -1,12 +1,12 @@
-"""The matrix of runs, plans x seeds, kept on disk so that a kill at any moment costs one epoch at most."""
+"""One run of a study, kept on disk so that a kill at any moment costs one epoch at most."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from advisor.errors import AdvisorError
-from advisor.files import read_json, take_lock, write_bytes, write_json
+from advisor.files import read_json, write_bytes, write_json
 from validation.contestants import Build, Contestant, begin
-from validation.methods.at_work import FOUND, attached, counts_of, finished, found_plan
+from validation.methods.at_work import attached, counts_of, finished, found_plan
 from validation.methods.method import Outcome
-from validation.progress import Monitor
+from validation.progress import Watcher
 from validation.training import DivergedError, EpochResult, Recipe, Trainer, evaluate, recalibrate
 
 if TYPE_CHECKING:
-    from advisor.network import Network
+    from advisor.network import Network, Shape
     from advisor.plans.plan import Plan
-    from validation.data import DataSet
+    from validation.data import DataSet, Request
 
-SETTINGS = "settings.json"
 RUNS = "runs"
 RESULT = {  # what a run's file holds beside `plan` and `seed`
     "accuracy": (float, int, NoneType),
@@ -42,7 +41,15 @@ RESULT = {  # what a run's file holds beside `plan` and `seed`
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Everything that the runs of one validation share."""
+    """Everything that the runs of one validation share.
+
+    Attributes:
+        build: seed → the dense module with that seed's random weights.
+        checkpoint: trained weights to start from instead.
+        network: the dense network, analysed; training methods need it.
+        threads: of one run on the CPU, since the order of additions depends on them; None: as torch is set.
+        input_shapes, request: how other processes make `build` and `data` anew; runs stay in this one without them.
+    """
 
     model: str
     contestants: tuple[Contestant, ...]
@@ -52,7 +59,15 @@ class Study:
     out: Path
     build: Build
     checkpoint: Path | None = None
-    network: Network | None = None  # the dense network, analysed; training methods need it
+    network: Network | None = None
+    threads: int | None = None
+    input_shapes: tuple[Shape, ...] = ()
+    request: Request | None = None
+
+    @property
+    def threads_in_force(self) -> int:
+        """CPU threads of every run."""
+        return self.threads or torch.get_num_threads()
 
     def settings(self) -> dict[str, Any]:
         """What must be equal for two runs to be comparable. More plans and more seeds may join later."""
@@ -73,6 +88,7 @@ class Study:
             "l2": self.recipe.l2,
             "weight_decay": self.recipe.weight_decay,
             "device": self.recipe.device,
+            "threads": self.threads_in_force,
             "from": digest(self.checkpoint.read_bytes()) if self.checkpoint else None,
         }
 
@@ -97,120 +113,48 @@ def contestant_digest(one: Contestant) -> str:
     return plan if one.method is None else f"{plan} {one.method.settings!r}"
 
 
-def open_folder(study: Study) -> None:
-    """Makes the folder, or checks that what lies there belongs to this study.
-
-    Raises:
-        AdvisorError: it holds runs under other settings; the first difference is named.
-    """
-    (study.out / RUNS).mkdir(parents=True, exist_ok=True)
-    wanted = study.settings()
-    plans = {one.label: contestant_digest(one) for one in study.contestants}
-    path = study.out / SETTINGS
-    before: Mapping[str, Any] = {}
-    if path.exists():
-        before = read_json(path)
-        if not isinstance(before, dict) or not isinstance(before.get("plans"), dict):
-            raise AdvisorError(f"{path} is no validation's settings; choose another --out")
-        differences = [(key, before.get(key), value) for key, value in wanted.items() if before.get(key) != value]
-        differences += [
-            (f"plan {label!r}", before["plans"][label], value)
-            for label, value in plans.items()
-            if before["plans"].get(label, value) != value
-        ]
-        if differences:
-            key, old, new = differences[0]
-            raise AdvisorError(
-                f"{study.out} holds runs with {key}={old}, got {new}; repeat the old settings to go on, "
-                "or choose another --out, or pass --restart to throw the old runs away"
-            )
-    write_json(path, wanted | {"plans": dict(before.get("plans", {})) | plans})
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Keeps a second validation out of the folder; the lock ends with the process, however it ends.
-
-    Raises:
-        AdvisorError: another process works there.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("wb") as stream:
-        if not take_lock(stream):
-            raise AdvisorError(f"another validation runs in {out}; wait for it, or choose another --out")
-        yield
-
-
-def discard(out: Path) -> None:
-    """Throws a validation's runs away: only files that one writes."""
-    for pattern in (
-        SETTINGS,
-        "report.*",
-        "progress.json",
-        f"{RUNS}/*-*.json",
-        f"{RUNS}/*-*.pt",
-        "plans/*",
-        f"{FOUND}/*/*",
-    ):
-        for path in out.glob(pattern):
-            if path.is_file():
-                path.unlink()
-
-
-def run_all(study: Study, counts: Mapping[str, Mapping[str, int]], monitor: Monitor) -> list[dict[str, Any]]:
-    """Runs what has no result yet, seed by seed, so that an early stop leaves comparable plans.
-
-    Args:
-        counts: plan → `params` and `macs`, for the results.
-
-    Returns:
-        One result per plan and seed, plans in their order.
-    """
-    results = {}
-    for seed in study.seeds:
-        for contestant in study.contestants:
-            result = run_trial(study, contestant, seed, counts[contestant.label], monitor)
-            monitor.finished(result, study.recipe.epochs * study.recipe.steps(len(study.data.train)))
-            results[contestant.label, seed] = result
-    return [results[contestant.label, seed] for contestant in study.contestants for seed in study.seeds]
-
-
-def total_steps(study: Study) -> int:
-    """Optimiser steps of the whole matrix."""
-    return len(study.seeds) * len(study.contestants) * study.recipe.epochs * study.recipe.steps(len(study.data.train))
-
-
 def run_trial(
-    study: Study, contestant: Contestant, seed: int, counts: Mapping[str, int], monitor: Monitor
+    study: Study,
+    contestant: Contestant,
+    seed: int,
+    counts: Mapping[str, int],
+    watcher: Watcher,
+    *,
+    until: int | None = None,
 ) -> dict[str, Any]:
     """One run: from its result if it has one, from its last epoch if it was cut off, from the start otherwise.
 
-    The result's `params` and `macs` are those of the plan that a training method found, where one did.
+    Every file is written beside its place and renamed, and what stands in it is a function of the study alone. So a
+    run may be killed at any moment, and two processes at the same run do each other no harm.
+
+    Args:
+        until: epochs after which the run is tested and left with its checkpoint, for schedules that judge on the way.
+
+    Returns:
+        The result, whose `params` and `macs` are those of the plan that a training method found, where one did.
     """
     name = f"{contestant.label}-{seed}"
-    result_path, checkpoint_path = (study.out / RUNS / f"{name}.{ending}" for ending in ("json", "pt"))
-    steps = study.recipe.steps(len(study.data.train))
-    monitor.start(name, study.recipe.epochs)
+    total = study.recipe.epochs
+    goal = total if until is None else min(until, total)
+    result_path = result_file(study.out, name, goal if goal < total else None)
+    checkpoint_path = study.out / RUNS / f"{name}.pt"
+    watcher.start(name, total)
     if result_path.exists():
+        if goal == total:  # left by a process that was killed between the two
+            checkpoint_path.unlink(missing_ok=True)
         return _read_result(result_path, contestant.label, seed)
-    module = begin(contestant, study.build, seed, study.checkpoint)
-    trainer = Trainer(module, study.recipe, study.data.train, seed=seed)
-    trainer.methods = attached(study, contestant, trainer)
-    history = _resume(trainer, checkpoint_path, monitor)
-    if not history and study.checkpoint is not None:
-        recalibrate(trainer.module, study.data.train, study.recipe, seed=seed)
-    monitor.skip(steps * trainer.epoch)
+    trainer, history = _ready(study, contestant, seed, checkpoint_path, goal, watcher)
     problem = ""
     try:
-        while trainer.epoch < study.recipe.epochs:
-            said = f"loss {history[-1].loss:.3f}" if history else ""
-            monitor.epoch(trainer.epoch + 1, said)
-            history.append(trainer.run_epoch(monitor.step))
+        while trainer.epoch < goal:
+            watcher.epoch(trainer.epoch + 1, f"loss {history[-1].loss:.3f}" if history else "")
+            history.append(trainer.run_epoch(watcher.step))
             _save(trainer, history, checkpoint_path)
+            watcher.saved(history)
     except DivergedError as error:
         problem = str(error)
-        monitor.say(f"{name}: {problem}; this run counts as failed")
-    outcome = Outcome() if problem else finished(study, trainer.methods, name)
+        watcher.say(f"{name}: {problem}; this run counts as failed")
+    outcome = Outcome() if problem or goal < total else finished(study, trainer.methods, name)
     reached = None if problem else evaluate(trainer.module, study.data.test, device=study.recipe.device)
     if reached is not None and reached.loss != reached.loss:
         reached, problem = None, "the test loss is no number"
@@ -235,9 +179,37 @@ def run_trial(
             "plan": str(found_plan(study.out, contestant.label, seed).relative_to(study.out)) if outcome.plan else None,
         }
     write_json(result_path, result)
-    with suppress(FileNotFoundError):
-        checkpoint_path.unlink()
+    if goal == total:
+        with suppress(FileNotFoundError):
+            checkpoint_path.unlink()
     return result
+
+
+def result_file(out: Path, name: str, until: int | None = None) -> Path:
+    """Where a run's result lies, or what it had reached after `until` epochs."""
+    return out / RUNS / (f"{name}.json" if until is None else f"{name}@{until}.json")
+
+
+def _ready(
+    study: Study, contestant: Contestant, seed: int, checkpoint: Path, goal: int, watcher: Watcher
+) -> tuple[Trainer, list[EpochResult]]:
+    """The run as its checkpoint left it, or at its start."""
+    trainer = _begun(study, contestant, seed)
+    history = _resume(trainer, checkpoint)
+    if trainer.epoch > goal:  # another schedule had trained on; what it had after `goal` epochs is gone
+        trainer, history = _begun(study, contestant, seed), []
+    if not history and study.checkpoint is not None:
+        recalibrate(trainer.module, study.data.train, study.recipe, seed=seed)
+    watcher.at(study.recipe.steps(len(study.data.train)) * trainer.epoch)
+    watcher.saved(history)
+    return trainer, history
+
+
+def _begun(study: Study, contestant: Contestant, seed: int) -> Trainer:
+    module = begin(contestant, study.build, seed, study.checkpoint)
+    trainer = Trainer(module, study.recipe, study.data.train, seed=seed)
+    trainer.methods = attached(study, contestant, trainer)
+    return trainer
 
 
 def _read_result(path: Path, label: str, seed: int) -> dict[str, Any]:
@@ -260,13 +232,13 @@ def _read_result(path: Path, label: str, seed: int) -> dict[str, Any]:
     return result
 
 
-def _save(trainer: Trainer, history: list[EpochResult], path: Path) -> None:
+def _save(trainer: Trainer, history: Sequence[EpochResult], path: Path) -> None:
     stream = io.BytesIO()
     torch.save(trainer.state() | {"history": [epoch.to_json() for epoch in history]}, stream)
     write_bytes(path, stream.getvalue())
 
 
-def _resume(trainer: Trainer, path: Path, monitor: Monitor) -> list[EpochResult]:
+def _resume(trainer: Trainer, path: Path) -> list[EpochResult]:
     """Loads the last finished epoch, if there is one."""
     if not path.exists():
         return []

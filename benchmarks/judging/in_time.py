@@ -24,11 +24,13 @@ from benchmarks.judging.predict import known_responses
 from benchmarks.judging.runs import PATTERNS, Trained, counts_of
 from validation.contestants import Contestant
 from validation.exchange import way_of
+from validation.folder import open_folder
+from validation.matrix import total_steps
 from validation.progress import Monitor
 from validation.receipts import time_all
 from validation.responses import responses_of
 from validation.statistics import differences
-from validation.trials import Study, open_folder, run_trial, total_steps
+from validation.trials import Study, run_trial
 
 BATCH = 16
 SHARE = 0.5  # of the dense network's latency

@@ -19,9 +19,11 @@ from advisor.network import Network
 from advisor.plans.plan import Plan, load_plan
 from validation.contestants import Contestant, builder
 from validation.data import DataSet, Request, load_data
+from validation.folder import open_folder
+from validation.matrix import total_steps
 from validation.progress import Monitor
 from validation.training import FINETUNE_RATE, SCRATCH_RATE, Recipe, Trainer
-from validation.trials import Study, open_folder, run_trial, total_steps
+from validation.trials import Study, run_trial
 
 PATTERNS = ("channel", "group", "width")
 TRAIN, TEST, SIDE = 4000, 2000, 28

@@ -19,9 +19,9 @@ from advisor.errors import AdvisorError
 from advisor.network import Network
 from advisor.plans.plan import Plan
 from advisor.runtime.methods import kernels
+from validation.folder import alone
 from validation.receipts import Timings
 from validation.study import Wish, _time, validate
-from validation.trials import alone
 
 # Dies in the middle of an epoch, with one run finished and one epoch of the next on disk.
 KILLED = """

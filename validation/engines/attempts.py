@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from validation.engines.engine import Result, Task
+from validation.training import EpochResult
 
 # What torch and Python say when an allocation fails; not every one of them is a MemoryError.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "Cannot allocate memory")
@@ -29,23 +29,17 @@ class Attempts:
         self._retries = retries
         self._deaths: dict[str, int] = {}
         self._reached: dict[str, int] = {}
-        self._history: dict[str, list[dict[str, Any]]] = {}
 
-    def reached(self, task: Task, history: list[dict[str, Any]]) -> None:
-        """A checkpoint was written after the epochs of `history`."""
-        if len(history) > self._reached.get(task.name, 0):
-            self._reached[task.name] = len(history)
+    def died(self, task: Task, epochs: int) -> bool:
+        """A worker died on this run, whose checkpoint is of `epochs` epochs; whether the run may try again."""
+        if epochs > self._reached.get(task.name, 0):
             self._deaths[task.name] = 0
-        self._history[task.name] = history
-
-    def died(self, task: Task) -> bool:
-        """A worker died on this run; whether the run may try again."""
+        self._reached[task.name] = epochs
         self._deaths[task.name] = self._deaths.get(task.name, 0) + 1
         return self._deaths[task.name] <= self._retries
 
-    def lost(self, task: Task, counts: Mapping[str, int], reason: str) -> Result:
+    def lost(self, task: Task, counts: Mapping[str, int], history: Sequence[EpochResult], reason: str) -> Result:
         """What stands in the report for a run that is given up: it failed, and by no fault of its numbers."""
-        history = self._history.get(task.name, [])
         deaths = self._deaths.get(task.name, 0)
         times = "once" if deaths == 1 else f"{deaths} times"
         return {
@@ -53,10 +47,10 @@ class Attempts:
             "seed": task.seed,
             "accuracy": None,
             "loss": None,
-            "seconds": sum(epoch["seconds"] for epoch in history),
+            "seconds": sum(epoch.seconds for epoch in history),
             "params": counts["params"],
             "macs": counts["macs"],
-            "epochs": history,
+            "epochs": [epoch.to_json() for epoch in history],
             "problem": f"its worker died {times} in epoch {len(history) + 1}, the last time: {reason}; "
             "run the same command again to try anew from there",
             "lost": True,

@@ -66,13 +66,11 @@ class Job:
     Attributes:
         counts: contestant → `params` and `macs`, for the results.
         monitor: told of every run's progress.
-        threads: of one run on the CPU; numbers depend on it, so it is the same wherever a run happens.
     """
 
     study: Study
     counts: Mapping[str, Mapping[str, int]]
     monitor: Monitor
-    threads: int
     options: EngineOptions = HERE
 
 
@@ -138,4 +136,4 @@ def open_engine(job: Job) -> Iterator[Engine]:
 
 def _load() -> None:
     """Imports every file that registers an engine."""
-    from validation.engines import local, on_ray  # noqa: F401
+    from validation.engines import local  # noqa: F401

@@ -29,17 +29,17 @@ class InTurn:
         contestant = next(one for one in job.study.contestants if one.label == task.label)
         while True:
             try:
-                with cpu_threads(job.threads):
+                with cpu_threads(job.study.threads_in_force):
                     return run_trial(job.study, contestant, task.seed, counts, job.monitor, until=task.until)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 reason = f"out of memory: {' '.join(str(error).split())[:160] or type(error).__name__}"
             # Outside the handler, so that the traceback no longer holds the run's tensors.
-            job.monitor.drop(task.name)
+            history = job.monitor.of(task.name).drop()
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            if not self._attempts.died(task):
-                return self._attempts.lost(task, counts, reason)
+            if not self._attempts.died(task, len(history)):
+                return self._attempts.lost(task, counts, history, reason)
             job.monitor.say(f"{task.name}: {reason}; it goes on from its last epoch")
