@@ -24,6 +24,7 @@ class Recipe:
         amp: "bf16" or "fp16": training's forward passes in mixed precision; weights, optimiser and tests stay float32.
         channels_last: order of axes of images and weights in memory.
         compile: train the module that torch.compile makes.
+        curves: test after every epoch; the numbers of the training are the same without.
     """
 
     epochs: int = 4
@@ -37,6 +38,7 @@ class Recipe:
     amp: str = "none"
     channels_last: bool = True
     compile: bool = False
+    curves: bool = True
 
     def optimizer_of(self, module: nn.Module, rate: float | None = None) -> torch.optim.Optimizer:
         """The optimiser of `module`'s trainable parameters, at `rate` or the peak rate."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from validation.contestants import Build, Contestant, begin
 from validation.methods.at_work import attached, counts_of, finished, found_plan
 from validation.methods.method import Outcome
 from validation.progress import Watcher
-from validation.training import DivergedError, EpochResult, Recipe, Trainer, evaluate, recalibrate
+from validation.training import DivergedError, EpochResult, Evaluation, Recipe, Trainer, evaluate, recalibrate
 
 if TYPE_CHECKING:
     from advisor.network import Network, Shape
@@ -49,6 +51,8 @@ class Study:
         network: the dense network, analysed; training methods need it.
         threads: of one run on the CPU, since the order of additions depends on them; None: as torch is set.
         input_shapes, request: how other processes make `build` and `data` anew; runs stay in this one without them.
+        rate: how the peak rate was chosen: "fixed", "given" or "auto".
+        halving: of successive halving, one plan of so many goes on at each rung; None: every run has its full length.
     """
 
     model: str
@@ -63,6 +67,8 @@ class Study:
     threads: int | None = None
     input_shapes: tuple[Shape, ...] = ()
     request: Request | None = None
+    rate: str = "fixed"
+    halving: int | None = None
 
     @property
     def threads_in_force(self) -> int:
@@ -83,10 +89,15 @@ class Study:
             "epochs": self.recipe.epochs,
             "batch": self.recipe.batch,
             "peak_rate": self.recipe.peak_rate,
+            "rate": self.rate,
             "optimizer": self.recipe.optimizer,
             "momentum": self.recipe.momentum,
             "l2": self.recipe.l2,
             "weight_decay": self.recipe.weight_decay,
+            "amp": self.recipe.amp,
+            "channels_last": self.recipe.channels_last,
+            "compile": self.recipe.compile,
+            "halving": self.halving,
             "device": self.recipe.device,
             "threads": self.threads_in_force,
             "from": digest(self.checkpoint.read_bytes()) if self.checkpoint else None,
@@ -155,8 +166,8 @@ def run_trial(
         problem = str(error)
         watcher.say(f"{name}: {problem}; this run counts as failed")
     outcome = Outcome() if problem or goal < total else finished(study, trainer.methods, name)
-    reached = None if problem else evaluate(trainer.module, study.data.test, device=study.recipe.device)
-    if reached is not None and reached.loss != reached.loss:
+    reached = None if problem else _tested(study, contestant, trainer, history)
+    if reached is not None and not math.isfinite(reached.loss):
         reached, problem = None, "the test loss is no number"
     if outcome.plan is not None:
         counts = counts_of(study, contestant.label, outcome.plan)
@@ -170,6 +181,7 @@ def run_trial(
         "macs": counts["macs"],
         "epochs": [epoch.to_json() for epoch in history],
         "problem": problem,
+        **cost_of(history),
     }
     if contestant.method is not None:
         result["method"] = {
@@ -183,6 +195,25 @@ def run_trial(
         with suppress(FileNotFoundError):
             checkpoint_path.unlink()
     return result
+
+
+def _tested(study: Study, contestant: Contestant, trainer: Trainer, history: Sequence[EpochResult]) -> Evaluation:
+    """Of the test images, once: what the last epoch's test said holds, unless a method changed the module since."""
+    last = history[-1]
+    if last.test_accuracy is not None and not contestant.settings:
+        return Evaluation(loss=math.nan if last.test_loss is None else last.test_loss, accuracy=last.test_accuracy)
+    recipe = study.recipe
+    return evaluate(trainer.module, study.data.test, device=recipe.device, channels_last=recipe.channels_last)
+
+
+def cost_of(history: Sequence[EpochResult]) -> dict[str, float | int | None]:
+    """What a run's training took: `step_ms`, the median of its epochs' medians, and `peak_bytes`, the highest.
+
+    The first epoch counts only where there is no other: kernels choose their tilings in it, and compilers compile.
+    """
+    times = [epoch.step_ms for epoch in history if epoch.step_ms is not None]
+    peaks = [epoch.peak_bytes for epoch in history if epoch.peak_bytes is not None]
+    return {"step_ms": median(times[1:] or times) if times else None, "peak_bytes": max(peaks, default=None)}
 
 
 def result_file(out: Path, name: str, until: int | None = None) -> Path:
@@ -207,7 +238,8 @@ def _ready(
 
 def _begun(study: Study, contestant: Contestant, seed: int) -> Trainer:
     module = begin(contestant, study.build, seed, study.checkpoint)
-    trainer = Trainer(module, study.recipe, study.data.train, seed=seed)
+    test = study.data.test if study.recipe.curves else None
+    trainer = Trainer(module, study.recipe, study.data.train, seed=seed, test=test)
     trainer.methods = attached(study, contestant, trainer)
     return trainer
 
