@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -54,8 +54,9 @@ def why_not_number(number: Number, facts: Facts) -> str:
 def number_format(number: Number) -> Iterator[None]:
     """Lets float32 products and convolutions run in TF32 or forbids it, and puts torch's flags back as they were.
 
-    The older flags are set, since other code reads them and torch refuses that once the newer ones were set alone; what
-    is put back are the newer ones where torch (2.9 and later) has them: they tell apart what the older cannot.
+    The older flags are set, since other code reads them and torch refuses that once the newer ones were set alone. Both
+    kinds are put back, where torch has both (2.9 and later) and let the older be read: the newer tell apart what the
+    older cannot, and torch keeps the older besides; where the two disagree, reading them fails, `torch.export` included.
     """
     import torch
 
@@ -64,13 +65,16 @@ def number_format(number: Number) -> Iterator[None]:
     parts: tuple[Any, ...] = (matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None))
     modern = [part for part in parts if hasattr(part, "fp32_precision")]
     before = [part.fp32_precision for part in modern]
-    older = None if modern else (matmul.allow_tf32, cudnn.allow_tf32)
+    older = []
+    for part in (matmul, cudnn):
+        with suppress(RuntimeError):  # mixed by the user: there is nothing older to put back
+            older.append((part, part.allow_tf32))
     try:
         matmul.allow_tf32 = cudnn.allow_tf32 = number != "fp32"
         yield
     finally:
-        if older is not None:
-            matmul.allow_tf32, cudnn.allow_tf32 = older
+        for part, allowed in older:
+            part.allow_tf32 = allowed
         for part, value in zip(modern, before, strict=True):
             part.fp32_precision = value
 
