@@ -56,7 +56,7 @@ def number_format(number: Number) -> Iterator[None]:
 
     The older flags are set, since other code reads them and torch refuses that once the newer ones were set alone. Both
     kinds are put back, where torch has both (2.9 and later) and let the older be read: the newer tell apart what the
-    older cannot, and torch keeps the older besides; where the two disagree, reading them fails, `torch.export` included.
+    older cannot, and torch keeps the older besides; where the two disagree, reading them fails, and so `torch.export`.
     """
     import torch
 
