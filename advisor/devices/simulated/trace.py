@@ -32,7 +32,7 @@ Optional = tuple[float | None, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracedLayer:
-    """A layer of the trace, as it stands in the header. Shapes are those of the analysed input."""
+    """A layer of the trace, as it stands in the header. Shapes are of one image, as the layer ran."""
 
     name: str
     kind: str

@@ -103,9 +103,11 @@ class ActivationGradientPruning(Method):
             return (prune_gradient(inputs, self.pruners[name]), *args[1:]), kwargs
 
         def leave(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            if not (self._at_work and isinstance(output, Tensor) and output.requires_grad):
+            if not (self._at_work and args and isinstance(output, Tensor) and output.requires_grad):
                 return None
             if self._recording:
+                groups = int(getattr(layer, "groups", site.layer.groups))
+                self._recorder.observe(name, tuple(args[0].shape), tuple(output.shape), groups, max(self._batch, 1))
                 output.register_hook(lambda gradient: self._counts[name].add("output_gradient", counted(gradient)))
             return prune_gradient(output, self.pruners[name]) if site.at == "output" else None
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from advisor.devices.simulated.trace import Trace, TracedLayer, TracedStep
+from advisor.network import Layer, Shape
 from validation.methods.gradients.placement import Site
 
 COUNTED = ("input", "output_gradient", "before", "after")  # the densities of `TracedStep`, less their ending
@@ -37,9 +38,16 @@ class Recorder:
 
     def __init__(self, model: str, settings: dict[str, float | bool | str], sites: Sequence[Site]) -> None:
         self.model, self.settings = model, settings
-        self.layers = tuple(_traced(site) for site in sites)
+        self._sites = tuple(sites)
+        self._shapes: dict[str, tuple[Shape, Shape, int]] = {}  # input, output, groups
         self._steps: list[TracedStep] = []
         self._totals = dict.fromkeys(COUNTED, (0, 0))
+
+    def observe(self, name: str, inputs: Shape, outputs: Shape, groups: int, batch: int) -> None:
+        """Shapes of a layer as it runs, which are smaller than the analysed ones where a plan narrowed it."""
+        if name not in self._shapes:
+            first, second = ((shape[0] // batch, *shape[1:]) for shape in (inputs, outputs))
+            self._shapes[name] = first, second, groups
 
     def end_step(self, step: int, batch: int, counts: Sequence[Counts]) -> None:
         """Fetches a step's counts (one wait for the device) and keeps them."""
@@ -70,21 +78,16 @@ class Recorder:
         return found
 
     def trace(self) -> Trace:
-        return Trace(model=self.model, settings=self.settings, layers=self.layers, steps=tuple(self._steps))
+        layers = tuple(_traced(site, self._shapes.get(site.layer.name)) for site in self._sites)
+        return Trace(model=self.model, settings=self.settings, layers=layers, steps=tuple(self._steps))
 
-    def state(self) -> list[dict[str, Any]]:
-        """The steps so far, as plain lists and numbers."""
-        names = TracedStep.__slots__
-        return [
-            {name: list(value) if isinstance(value := getattr(step, name), tuple) else value for name in names}
-            for step in self._steps
-        ]
+    def state(self) -> dict[str, Any]:
+        """The steps so far, as plain tuples and numbers."""
+        return {"shapes": dict(self._shapes), "steps": [asdict(step) for step in self._steps]}
 
-    def load(self, state: Sequence[dict[str, Any]]) -> None:
-        self._steps = [
-            TracedStep(**{name: tuple(value) if isinstance(value, list) else value for name, value in step.items()})
-            for step in state
-        ]
+    def load(self, state: dict[str, Any]) -> None:
+        self._shapes = dict(state["shapes"])
+        self._steps = [TracedStep(**step) for step in state["steps"]]
 
 
 def _fetched(counts: Sequence[Counts]) -> list[dict[str, list[float]]]:
@@ -103,20 +106,30 @@ def _fetched(counts: Sequence[Counts]) -> list[dict[str, list[float]]]:
     return found
 
 
-def _traced(site: Site) -> TracedLayer:
+def _traced(site: Site, shapes: tuple[Shape, Shape, int] | None) -> TracedLayer:
     layer = site.layer
+    analysed = (1, *layer.input_shape[1:]), (1, *layer.output_shape[1:]), layer.groups
+    inputs, outputs, groups = shapes or analysed
     return TracedLayer(
         name=layer.name,
         kind=layer.kind,
-        weight_shape=layer.weight_shape,
-        input_shape=layer.input_shape,
-        output_shape=layer.output_shape,
+        weight_shape=_weight_shape(layer, inputs, outputs, groups),
+        input_shape=inputs,
+        output_shape=outputs,
         stride=layer.stride,
         padding=layer.padding,
         dilation=layer.dilation,
-        groups=layer.groups,
+        groups=groups,
         pruned_at=site.at,
         why=site.why,
         reads_input=site.reads_input,
         masked=site.masked,
     )
+
+
+def _weight_shape(layer: Layer, inputs: Shape, outputs: Shape, groups: int) -> Shape:
+    if not layer.is_conv:
+        return outputs[-1], inputs[-1]
+    if layer.transposed:
+        return inputs[1], outputs[1] // groups, *layer.kernel
+    return outputs[1], inputs[1] // groups, *layer.kernel
