@@ -102,6 +102,24 @@ def kept_classes(
     return flags
 
 
+def listed_classes(coupling: Coupling, keep: Mapping[str, Nodes]) -> Flags:
+    """(classes,) whether each channel class stays, where lists say so and no levels: all that no list leaves out do.
+
+    Args:
+        coupling: of the network.
+        keep: layer → output channels that stay.
+
+    Raises:
+        PlanError: `keep` contradicts itself, or leaves out a channel that cannot go.
+    """
+    flags = _wanted(coupling, keep) != 0
+    for group in coupling.groups:
+        for segment in group.segments:
+            if segment.frozen and not flags[list(segment.channels)].all():
+                raise PlanError(f"width group {group.name!r} cannot lose channels: {segment.frozen}; keep all of them")
+    return flags
+
+
 def _wanted(coupling: Coupling, keep: Mapping[str, Nodes]) -> Nodes:
     """(classes,) 1 stays, 0 goes, −1 nobody said."""
     wanted = np.full(len(coupling.group_of), -1, dtype=np.int64)

@@ -15,7 +15,8 @@ from advisor.patterns.layout import inputs_of, over_taps, sum_taps, taps_of
 from advisor.patterns.narrowed import WIDTH_PARAMETERS
 from advisor.patterns.option import Option
 
-ROUNDINGS = ("ceil", "multiple8")
+LISTED = "listed"  # no factor left these channels: those of the plan's lists stay, whichever they are
+ROUNDINGS = ("ceil", "multiple8", LISTED)
 
 
 @register

@@ -6,6 +6,7 @@ from math import prod
 
 from advisor.errors import PatternError, PlanError
 from advisor.patterns.base import pattern
+from advisor.patterns.width import LISTED
 from advisor.plans.plan import Plan, PlanLayer
 from advisor.plans.ranges import count
 from advisor.plans.ranges import problem as ranges_problem
@@ -120,6 +121,8 @@ def _repair_problem(layer: PlanLayer) -> str:
 def _kept_problem(layer: PlanLayer) -> str:
     if not layer.is_narrowed:
         return "only width keeps channels" if layer.kept_inputs or layer.kept_outputs else ""
+    if layer.parameters.get("rounding") == LISTED and not (layer.kept_inputs and layer.kept_outputs):
+        return f"rounding {LISTED!r} stands for kept_inputs and kept_outputs, which are missing"
     if not layer.kept_inputs and not layer.kept_outputs:
         return ""
     full = layer.layer

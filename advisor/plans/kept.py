@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.errors import PlanError
+from advisor.patterns.width import LISTED
 from advisor.plans.ranges import count, from_ranges, to_ranges
 
 if TYPE_CHECKING:
@@ -64,12 +65,21 @@ def narrowed(plan: Plan, network: Network, module: nn.Module) -> nn.Module:
     Raises:
         PlanError: the layers of the plan keep channels that do not belong together.
     """
-    from advisor.coupling.keep import kept_classes
+    from advisor.coupling.keep import kept_classes, listed_classes
     from advisor.runtime.narrow import kept_sides, narrow_to
 
     coupling = network.coupling
     keep = {layer.name: from_ranges(layer.kept_outputs) for layer in plan.layers if layer.is_narrowed}
-    flags = kept_classes(coupling, width_levels(plan, network), plan.rounding, keep=keep)
+    listed = {layer.parameters["rounding"] == LISTED for layer in plan.layers if layer.is_narrowed}
+    if len(listed) > 1:
+        raise PlanError(
+            f"plan for {plan.model!r}: some layers list the channels that stay (rounding {LISTED!r}), others have "
+            "factors; make it anew with one of both"
+        )
+    if listed == {True}:
+        flags = listed_classes(coupling, keep)
+    else:
+        flags = kept_classes(coupling, width_levels(plan, network), plan.rounding, keep=keep)
     sides = kept_sides(coupling, flags)
     for layer in plan.layers:
         planned = (layer.kept_inputs, layer.kept_outputs)

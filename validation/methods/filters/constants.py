@@ -39,7 +39,8 @@ def constant_inputs(network: Network, module: nn.Module) -> Mapping[str, tuple[T
         if layer.is_module:
 
             def keep(_: nn.Module, args: tuple[Any, ...], name: str = layer.name) -> None:
-                found[name].append(args[0].detach()[0].clone())
+                if args and isinstance(args[0], Tensor):
+                    found[name].append(args[0].detach()[0].clone())
 
             hooks.append(module.get_submodule(layer.name).register_forward_pre_hook(keep))
     try:
@@ -67,7 +68,9 @@ def sample_like(network: Network, module: nn.Module, value: float | None, seed: 
             return torch.full(item.shape, value, dtype=like.dtype, device=like.device)
         return torch.randn(item.shape, generator=generator, dtype=torch.float64).to(like.device, like.dtype)
 
-    if like.is_meta or any(isinstance(t, Tensor) and not t.is_floating_point() for t in tree_iter(network.example_inputs)):
+    if like.is_meta or any(
+        isinstance(t, Tensor) and not t.is_floating_point() for t in tree_iter(network.example_inputs)
+    ):
         what = "weights without values (meta tensors)" if like.is_meta else "an input of whole numbers"
         raise ModelError(f"{network.name} has {what}; filters are looked for in networks of real-valued images")
     inputs: tuple[Any, ...] = tree_map(filled, network.example_inputs)

@@ -1,8 +1,8 @@
 """What a network computes without knowing its input: every value that the input reaches is NaN, the rest is constant.
 
-IEEE arithmetic carries NaN through nearly every operator by itself. Only where a zero cuts an influence off does it have
-to be stopped by hand: a zero scale of a batch norm, zero weights, a product with zero. What is left finite is the very
-number that every input gives, borders of padded maps included.
+IEEE arithmetic carries NaN through nearly every operator by itself. Only where a zero cuts an influence off does it
+have to be stopped by hand: a zero scale of a batch norm, zero weights, a product with zero. What is left finite is the
+very number that every input gives, borders of padded maps included.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_iter
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
 
 from advisor.errors import ModelError
 
 Rule = Callable[..., Any]
+_DECIDES = "operator {} makes a decision that depends on the input, so no filter is sure to be constant; keep them"
 _MASKING = ("where", "masked_fill", "masked_fill_")  # their outcome may leave an operand out
 
 
@@ -43,7 +44,7 @@ class Unknowing(TorchDispatchMode):
             return _pointwise(func, name, operands, args, kwargs)
         out = func(*args, **kwargs)
         if "pool" not in name and any(_decides(item) for item in tree_iter(out)):
-            raise ModelError(f"operator {name} makes decisions that depend on the input; no filter is sure to be constant")
+            raise ModelError(_DECIDES.format(name))
         return out
 
 
@@ -61,7 +62,7 @@ def _pointwise(func: Any, name: str, operands: list[Tensor], args: Sequence[Any]
         zero = zero | (operand == 0)
     out = func(*args, **kwargs)
     if not out.is_floating_point():
-        raise ModelError(f"operator {name} makes decisions that depend on the input; no filter is sure to be constant")
+        raise ModelError(_DECIDES.format(name))
     if name in ("mul", "mul_") and len(operands) == 2:
         return out.masked_fill_(zero, 0)  # whatever finite number the other factor is
     return out.masked_fill_(reached, math.nan)
@@ -81,7 +82,7 @@ def _marked(out: Tensor, readers: Tensor) -> Tensor:
 
 
 def _norm(func: Any, given: Tensor, scale: Tensor | None, *others: Any, **named: Any) -> Any:
-    """As `aten.native_batch_norm`: a scale of zero leaves the shift alone. Statistics of a batch are unknown with it."""
+    """As `aten.native_batch_norm`: a scale of zero leaves the shift alone."""
     unknown = given.isnan()
     found = func(given.masked_fill(unknown, 0), scale, *others, **named)
     if scale is not None:
