@@ -112,7 +112,7 @@ def listed_classes(coupling: Coupling, keep: Mapping[str, Nodes]) -> Flags:
     Raises:
         PlanError: `keep` contradicts itself, or leaves out a channel that cannot go.
     """
-    flags = _wanted(coupling, keep) != 0
+    flags: Flags = _wanted(coupling, keep) != 0
     for group in coupling.groups:
         for segment in group.segments:
             if segment.frozen and not flags[list(segment.channels)].all():
