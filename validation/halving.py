@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import AdvisorError
 from advisor.files import read_json, write_json
+from validation.engines.engine import Engine, Job, Result, Task
+from validation.trials import RUNS
 
 if TYPE_CHECKING:
     from validation.exchange import Accuracies
@@ -48,7 +50,7 @@ class Cut:
 
 
 def schedule(labels: Sequence[str], seeds: Sequence[int], *, epochs: int, factor: int) -> Halving:
-    """The rungs of successive halving (Jamieson and Talwalkar 2016, Algorithm 1; the geometry of Li et al. 2018).
+    """The rungs of successive halving (Jamieson and Talwalkar 2016, the geometry of Li et al. 2018).
 
     With C competing plans and R epochs a run: rungs at R / factor^k, k = K … 0, rounded down; K is as large as it takes
     to come down from C plans to one, and as R allows (no rung before the first epoch). Fewer plans therefore decide
@@ -100,6 +102,39 @@ def cut(halving: Halving, rung: int, competing: Sequence[str], accuracies: Accur
             f"the best {going} went on{bar}"
         )
     return Cut(epoch=epoch, kept=tuple(order[:going]), stopped=stopped)
+
+
+def run_halved(job: Job, engine: Engine, factor: int) -> Iterator[Result]:
+    """Every plan's runs up to the first rung, those that go on up to the next, and so on; then all that are left.
+
+    A decision is a function of the results at its rung, which stay in the folder: a validation that was killed decides
+    the same again.
+
+    Yields:
+        The results. Those of a stopped plan have no `accuracy` and no `loss`, so that nobody averages them in with runs
+        of full length; `stopped` says why, `epochs[]` what they had reached.
+    """
+    study = job.study
+    labels = [one.label for one in study.contestants]
+    halving = schedule(labels, study.seeds, epochs=study.recipe.epochs, factor=factor)
+    fix(halving, study.out)
+    going = halving.plans
+    for rung, epoch in enumerate(halving.rungs[:-1]):
+        tasks = [Task(label=label, seed=seed, until=epoch) for seed in study.seeds for label in going]
+        results = list(engine.run(tasks))
+        accuracies: dict[str, dict[int, float]] = {label: {} for label in going}
+        for result in results:
+            if result["accuracy"] is not None:
+                accuracies[result["plan"]][result["seed"]] = result["accuracy"]
+        decided = cut(halving, rung, going, accuracies)
+        for result in results:
+            reason = decided.stopped.get(result["plan"])
+            if reason is not None:
+                (study.out / RUNS / f"{result['plan']}-{result['seed']}.pt").unlink(missing_ok=True)
+                yield result | {"accuracy": None, "loss": None, "stopped": "" if result["problem"] else reason}
+        going = tuple(label for label in halving.plans if label in decided.kept)
+    left = [label for label in labels if label not in halving.plans or label in going]
+    yield from engine.run([Task(label=label, seed=seed) for seed in study.seeds for label in left])
 
 
 def fix(halving: Halving, out: Path) -> None:

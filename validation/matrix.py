@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from validation.engines.engine import Job, Task, open_engine
+from validation.halving import run_halved
 from validation.trials import Study
 
 
@@ -19,7 +20,9 @@ def run_all(job: Job) -> list[dict[str, Any]]:
     steps = study.recipe.epochs * study.recipe.steps(len(study.data.train))
     results = {}
     with open_engine(job) as engine:
-        for result in engine.run(tasks):
+        found = engine.run(tasks) if study.halving is None else run_halved(job, engine, study.halving)
+        for result in found:
+            result.setdefault("stopped", "")
             job.monitor.finished(result, steps)
             results[result["plan"], result["seed"]] = result
     return [results[one.label, seed] for one in study.contestants for seed in study.seeds]
