@@ -147,13 +147,11 @@ def run_trial(
     name = f"{contestant.label}-{seed}"
     total = study.recipe.epochs
     goal = total if until is None else min(until, total)
-    result_path = result_file(study.out, name, goal if goal < total else None)
     checkpoint_path = study.out / RUNS / f"{name}.pt"
     watcher.start(name, total)
-    if result_path.exists():
-        if goal == total:  # left by a process that was killed between the two
-            checkpoint_path.unlink(missing_ok=True)
-        return _read_result(result_path, contestant.label, seed)
+    known = known_result(study, contestant.label, seed, until=until)
+    if known is not None:
+        return known
     trainer, history = _ready(study, contestant, seed, checkpoint_path, goal, watcher)
     problem = ""
     try:
@@ -190,7 +188,7 @@ def run_trial(
             "notes": list(outcome.notes),
             "plan": str(found_plan(study.out, contestant.label, seed).relative_to(study.out)) if outcome.plan else None,
         }
-    write_json(result_path, result)
+    write_json(result_file(study, name, goal), result)
     if goal == total:
         with suppress(FileNotFoundError):
             checkpoint_path.unlink()
@@ -216,9 +214,21 @@ def cost_of(history: Sequence[EpochResult]) -> dict[str, float | int | None]:
     return {"step_ms": median(times[1:] or times) if times else None, "peak_bytes": max(peaks, default=None)}
 
 
-def result_file(out: Path, name: str, until: int | None = None) -> Path:
+def result_file(study: Study, name: str, until: int | None = None) -> Path:
     """Where a run's result lies, or what it had reached after `until` epochs."""
-    return out / RUNS / (f"{name}.json" if until is None else f"{name}@{until}.json")
+    whole = until is None or until >= study.recipe.epochs
+    return study.out / RUNS / (f"{name}.json" if whole else f"{name}@{until}.json")
+
+
+def known_result(study: Study, label: str, seed: int, *, until: int | None = None) -> dict[str, Any] | None:
+    """What an earlier call found out about a run; None where it did not get there."""
+    name = f"{label}-{seed}"
+    path = result_file(study, name, until)
+    if not path.exists():
+        return None
+    if path == result_file(study, name):  # a checkpoint was left by a process that was killed between the two
+        (study.out / RUNS / f"{name}.pt").unlink(missing_ok=True)
+    return _read_result(path, label, seed)
 
 
 def _ready(
