@@ -140,7 +140,7 @@ def frontier(
         network: from `advisor.analyze`.
         profile: needed where a cost is a time.
         cost: which one to trade, or two: then about as many limits on the first as on the second.
-        points: at least 2; fewer come back where several limits have the same best plan.
+        points: at least 2; fewer come back where there are no more.
         patterns, sensitivity, selection, include_ends, exchange, rounding, seed, max_patterns, data, responses: as in
             `advisor.plan`.
         gap, time_limit: of each point.

@@ -38,6 +38,12 @@ def test_the_knee_lies_furthest_below_the_chord() -> None:
     assert not any(point.knee for point in trace_front(straight, "macs", 5))
 
 
+def test_points_that_even_limits_miss_are_found_in_the_gaps() -> None:
+    table = table_of({"macs": [[100, 98, 96, 94, 0]]}, [[0, 1, 2, 3, 10]])
+    assert len(trace_front(table, "macs", 4)) == 4
+    assert [point.cost for point in trace_front(table, "macs", 20)] == [100, 98, 96, 94, 0]  # there are no more
+
+
 def test_a_front_that_is_one_point() -> None:
     table = table_of({"macs": [[10], [4]]}, [[0], [0]])
     assert [point.cost for point in trace_front(table, "macs", 5)] == [14]

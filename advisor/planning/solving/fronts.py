@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -106,12 +107,13 @@ def trace_front(
 
     With one cost the limits fall evenly from the dense cost to the least reachable one. With two, about as many limits
     on the first as on the second: at each limit on the first cost, those on the second run over the range in which it
-    binds. Points above another one in every cost and in loss are left out.
+    binds. Points above another one in every cost and in loss are left out; for each that is missing then, a limit more
+    lies in the middle of the widest gap.
 
     Args:
         table: the costs.
         cost: one of its costs, or two.
-        points: as many at most.
+        points: as many at most; fewer where no gap between two points holds another one.
         gap, time_limit: of each point.
         max_patterns: as in `solve`.
 
@@ -133,7 +135,7 @@ def trace_front(
         max_patterns=max_patterns,
     )
     solved = list(_one(tracer, keys[0], points) if len(keys) == 1 else _two(tracer, keys, points))
-    return with_knee(_upper(keys, [_point(table, keys, *pair) for pair in solved]), keys)
+    return with_knee(_filled(tracer, keys, [_point(table, keys, *pair) for pair in solved], points), keys)
 
 
 def checked_costs(cost: str | Sequence[str]) -> tuple[str, ...]:
@@ -169,6 +171,38 @@ def _two(tracer: _Tracer, keys: tuple[str, ...], points: int) -> Iterator[tuple[
             limits = {**given, second: float(other)}
             yield limits, tracer.best(limits, low.choice if other <= low.value else None)
         yield free, best
+
+
+def _filled(tracer: _Tracer, keys: Sequence[str], found: list[FrontierPoint], points: int) -> list[FrontierPoint]:
+    """The points that no other one beats, with new ones in the widest gaps until there are `points`."""
+    *first, last = keys
+    seen: dict[tuple[float, ...], float] = {}  # a gap → up to which limit in it the lower neighbour is the best plan
+    smallest_gap = np.ptp([point.costs[last] for point in found]) / (64 * points)
+    kept = _upper(keys, found)
+    for _ in range(3 * points):
+        gaps = [(gap[-1] - seen.get(gap, gap[-2]), gap) for gap in _gaps(keys, found)]
+        width, gap = max(gaps, default=(0.0, ()))
+        if len(kept) >= points or width <= smallest_gap:
+            break
+        *given, _, high = gap
+        limit = high - width / 2
+        limits = dict(zip(first, given, strict=True)) | {last: limit}
+        point = _point(tracer.table, keys, limits, tracer.best(limits))
+        if any(point.costs == one.costs for one in found):
+            seen[gap] = limit
+        else:
+            found.append(point)
+            kept = _upper(keys, found)
+    return kept
+
+
+def _gaps(keys: Sequence[str], found: Sequence[FrontierPoint]) -> list[tuple[float, ...]]:
+    """(limit on the first of two costs,) lower and upper neighbour in the last cost."""
+    *first, last = keys
+    rows: dict[tuple[float, ...], set[float]] = {}
+    for point in found:
+        rows.setdefault(tuple(point.limits[key] for key in first), set()).add(point.costs[last])
+    return [(*given, low, high) for given, costs in rows.items() for low, high in pairwise(sorted(costs))]
 
 
 def _lowest(tracer: _Tracer, key: str, given: Mapping[str, float], fallback: Choice | None) -> Least:
