@@ -181,6 +181,16 @@ def test_a_finished_validation_is_shown(start, tmp_path: Path) -> None:
     assert list(page.dataframe[0].value["plan"]) == ["dense", "plan", "diverged"]
 
 
+def test_losses_on_data_are_one_choice_more(start) -> None:
+    page = start(model="zoo:digits_cnn", budget=["macs=50%"], sensitivity="snip")
+    assert "looks at labelled images: choose its data" in words(page)
+    page.selectbox(key="sensitivity data").set_value("cluttered")
+    press(settled(page), "Plan")
+    assert page.query_params["data"] == "cluttered"
+    assert "Proof." in words(page)
+    assert not page.error
+
+
 def test_a_layer_changed_by_hand_changes_all_totals_at_once(start) -> None:
     page = press(start(model="zoo:digits_cnn", budget=["macs=50%"], patterns="channel", view="What if"), "Plan")
     before = {tile.label: tile.value for tile in page.metric}

@@ -12,6 +12,7 @@ from advisor.patterns.base import combined_names, pattern_names
 from advisor.planning.budgets import COSTS, TIMES, parse_budgets
 from advisor.planning.menu.options import DEFAULT_PATTERNS
 from advisor.planning.sensitivity import SENSITIVITIES
+from validation.data.registry import DATA
 from validation.page import asked
 from validation.page.offer import NO_PROFILE, OWN, Offer
 
@@ -26,6 +27,7 @@ class Choices:
     patterns: tuple[str, ...] = DEFAULT_PATTERNS
     budgets: Mapping[str, str] = field(default_factory=dict)  # key → as typed; only those that were typed
     sensitivity: str = "erk"
+    data: str = ""  # what a sensitivity that needs labelled images looks at
     include_ends: bool = False
     pins: tuple[str, ...] = ()  # "LAYER=OPTION", as typed
     forbidden: tuple[str, ...] = ()  # "LAYER=PATTERN"
@@ -39,7 +41,8 @@ class Choices:
     @property
     def of_front(self) -> tuple[object, ...]:
         """What the front of a cost depends on."""
-        return (*self.of_network, self.profile, self.patterns, self.sensitivity, self.include_ends)
+        data = self.data if self.reads_data else ""
+        return (*self.of_network, self.profile, self.patterns, self.sensitivity, data, self.include_ends)
 
     @property
     def of_network(self) -> tuple[object, ...]:
@@ -50,6 +53,11 @@ class Choices:
     def own_weights(self) -> bool:
         """Whether the network's own weights matter, so that it must be built with them."""
         return SENSITIVITIES[self.sensitivity].reads_weights
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether losses are estimated on labelled images."""
+        return SENSITIVITIES[self.sensitivity].reads_data
 
 
 def default_choices(offer: Offer) -> Choices:
@@ -69,6 +77,8 @@ def to_query(choices: Choices) -> dict[str, str | list[str]]:
     query["budget"] = [f"{key}={value}" for key, value in choices.budgets.items()]
     if choices.sensitivity != "erk":
         query["sensitivity"] = choices.sensitivity
+    if choices.data and choices.reads_data:
+        query["data"] = choices.data
     if choices.include_ends:
         query["ends"] = "1"
     query |= {key: list(texts) for key, texts in (("pin", choices.pins), ("forbid", choices.forbidden)) if texts}
@@ -108,7 +118,14 @@ def from_query(query: Mapping[str, Sequence[str]], offer: Offer) -> tuple[Choice
         if one("sensitivity") in selectable_sensitivities(choices.model, offer):
             choices = replace(choices, sensitivity=one("sensitivity"))
         else:
-            complaints.append(f"sensitivity {one('sensitivity')!r} is unknown, or needs weights of your own network")
+            complaints.append(
+                f"sensitivity {one('sensitivity')!r} is unknown, or needs trained weights of your own network or runs"
+            )
+    if one("data"):
+        if one("data") in selectable_data():
+            choices = replace(choices, data=one("data"))
+        else:
+            complaints.append(f"data {one('data')!r} is unknown")
     kept: dict[str, list[str]] = {"pin": [], "forbid": []}
     for kind, texts in kept.items():
         for text in dict.fromkeys(query.get(kind, ())):
@@ -125,14 +142,15 @@ def selectable_patterns() -> tuple[str, ...]:
 
 
 def selectable_sensitivities(model: str, offer: Offer) -> tuple[str, ...]:
-    """How losses can be estimated. Weights count only for a network of the user's own: the others' are random here."""
+    """How losses can be estimated. What is meant for trained weights needs a network of the user's own: the others'
+    are random here. The page has no runs to give."""
     own = model in offer.models
-    # The page has neither data nor runs to give.
-    return tuple(
-        name
-        for name, kind in SENSITIVITIES.items()
-        if not kind.reads_runs and (kind.needs == "nothing" or (own and not kind.reads_data))
-    )
+    return tuple(name for name, kind in SENSITIVITIES.items() if not kind.reads_runs and (own or not kind.trained))
+
+
+def selectable_data() -> tuple[str, ...]:
+    """Data sets that losses can be estimated on, without a download those that came with the package first."""
+    return tuple(sorted(DATA, key=lambda name: (not DATA[name].local, name)))
 
 
 def input_problem(text: str) -> str:
@@ -174,6 +192,8 @@ def problems(choices: Choices, profile: Profile | None) -> tuple[str, ...]:
         found.append("no budget yet: give at least one, such as 50% of the MACs")
     found += [asked.problem(text, "pin") for text in choices.pins]
     found += [asked.problem(text, "forbid") for text in choices.forbidden]
+    if choices.reads_data and not choices.data:
+        found.append(f"sensitivity {choices.sensitivity} looks at labelled images: choose its data")
     if not choices.patterns:
         found.append("no pattern yet: allow at least one")
     return tuple(problem for problem in found if problem)
@@ -188,6 +208,7 @@ __all__ = [
     "from_query",
     "input_problem",
     "problems",
+    "selectable_data",
     "selectable_patterns",
     "selectable_sensitivities",
     "to_query",

@@ -10,8 +10,10 @@ from typing import Any
 import streamlit as st
 
 from advisor.devices.profile import Profile
+from advisor.examples.batches import EXAMPLES
 from advisor.figures.wording import cost_title
 from advisor.planning.budgets import COSTS
+from advisor.planning.sensitivity import SENSITIVITIES
 from validation.page import asked, work
 from validation.page.choices import (
     Choices,
@@ -19,6 +21,7 @@ from validation.page.choices import (
     cost_needs,
     input_problem,
     problems,
+    selectable_data,
     selectable_patterns,
     selectable_sensitivities,
 )
@@ -49,6 +52,7 @@ def choose(offer: Offer) -> tuple[Choices, bool]:
         key=f"sensitivity of {len(kinds)}",
         help="How the loss of a missing connection is estimated.",
     )
+    data = choose_data(sensitivity, restored)
     ends = st.checkbox(
         "First convolution and classifier, too", restored.include_ends, key="ends", help="They stay dense otherwise."
     )
@@ -59,6 +63,7 @@ def choose(offer: Offer) -> tuple[Choices, bool]:
         patterns=tuple(patterns),
         budgets=budgets,
         sensitivity=sensitivity,
+        data=data,
         include_ends=ends,
     )
     pins, forbidden = choose_for_layers(choices, restored)
@@ -69,6 +74,22 @@ def choose(offer: Offer) -> tuple[Choices, bool]:
             st.caption(f":orange[{missing[0]}]")
         asked = st.button("Plan", type="primary", width="stretch", disabled=bool(missing))
     return choices, asked
+
+
+def choose_data(sensitivity: str, restored: Choices) -> str:
+    """Returns the data set that the sensitivity looks at; "" where it needs none, or none was chosen."""
+    if not SENSITIVITIES[sensitivity].reads_data:
+        return ""
+    names = selectable_data()
+    chosen: str | None = st.selectbox(
+        "Its data",
+        names,
+        names.index(restored.data) if restored.data in names else None,
+        key="sensitivity data",
+        placeholder="labelled images",
+        help=f"{EXAMPLES} training images of it. Losses of a network trained on other images mean little.",
+    )
+    return chosen or ""
 
 
 def section(title: str) -> None:

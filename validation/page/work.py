@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 
 import advisor
+from advisor.examples.batches import EXAMPLES, Calibration
+from advisor.examples.named import named_data
 from advisor.models import load_model
 from advisor.network import Network
 from advisor.planning.frontier import Frontier
@@ -54,6 +56,7 @@ def plan_job(desk: Desk, choices: Choices, network: Network, offer: Offer) -> Jo
             patterns=choices.patterns,
             sensitivity=choices.sensitivity,
             include_ends=choices.include_ends,
+            data=_examples(choices, network),
             **asked.arguments(choices.pins, choices.forbidden),
         )
 
@@ -72,9 +75,17 @@ def front_job(desk: Desk, choices: Choices, network: Network, offer: Offer, cost
             patterns=choices.patterns,
             sensitivity=choices.sensitivity,
             include_ends=choices.include_ends,
+            data=_examples(choices, network),
         )
 
     return desk.job(("front", cost, offer.stamp(choices.profile), choices.of_front), work)
+
+
+def _examples(choices: Choices, network: Network) -> Calibration | None:
+    """What the sensitivity looks at: training images of the chosen data set; None where it needs none."""
+    if not choices.reads_data:
+        return None
+    return named_data(choices.data, network.input_shapes, examples=EXAMPLES, seed=0, folder=None)
 
 
 def measurement(

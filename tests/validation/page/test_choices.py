@@ -1,5 +1,6 @@
 """Choices to the address and back, and what stands between them and a plan."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,8 @@ def test_what_cannot_be_followed_is_said() -> None:
 def test_weights_count_only_for_networks_of_ones_own() -> None:
     assert "magnitude" not in selectable_sensitivities("torchvision:resnet18", OFFER)
     assert "magnitude" in selectable_sensitivities("net.py:build", OFFER)
+    assert "snip" in selectable_sensitivities("torchvision:resnet18", OFFER)  # meant for fresh weights
+    assert "trained" not in selectable_sensitivities("net.py:build", OFFER)  # the page has no runs
     assert Choices(model="net.py:build", sensitivity="magnitude").own_weights
     assert not Choices(model="net.py:build").own_weights
 
@@ -102,3 +105,16 @@ def test_equal_choices_ask_the_same_question() -> None:
     assert hash(one.question) == hash(other.question)
     assert one.question == other.question
     assert one.question != Choices(model="zoo:digits_cnn", budgets={"macs": "50%"}).question
+
+
+def test_what_looks_at_data_needs_its_name_and_remembers_it() -> None:
+    asked = Choices(model="zoo:digits_cnn", budgets={"macs": "50%"}, sensitivity="snip")
+    assert problems(asked, None) == ("sensitivity snip looks at labelled images: choose its data",)
+    named = replace(asked, data="cluttered")
+    assert problems(named, None) == ()
+    assert through_the_address(named) == (named, ())
+    assert named.question != replace(named, data="digits").question
+    idle = replace(named, sensitivity="erk")
+    assert "data" not in to_query(idle)
+    assert idle.question == replace(idle, data="digits").question  # nothing looks at it
+    assert from_query({"data": ["nothing"]}, OFFER)[1] == ("data 'nothing' is unknown",)
