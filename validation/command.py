@@ -25,6 +25,8 @@ from advisor.commands.options import (
 )
 
 LOCAL = "127.0.0.1"
+_RATE = "Peak learning rate of all plans; auto: by a sweep on the dense network."
+_HALVING = "Successive halving: at each rung of epochs one plan of N goes on. Dense and the plan always do."
 
 
 @click.command()
@@ -61,6 +63,15 @@ LOCAL = "127.0.0.1"
 @click.option("--momentum", default=0.9, show_default=True, type=click.FloatRange(0, 1, max_open=True))
 @click.option("--l2", default=0.0, type=click.FloatRange(0), help="Joins the gradient before the optimiser.")
 @click.option("--weight-decay", default=0.0, type=click.FloatRange(0), help="Beside the gradient, as in AdamW.")
+@click.option("--rate", default="fixed", show_default=True, metavar="fixed|auto|RATE", help=_RATE)
+@click.option("--halving", type=click.IntRange(min=2), metavar="N", help=_HALVING)
+@click.option("--amp", default="none", show_default=True, metavar="none|bf16|fp16", help="Train in mixed precision.")
+@click.option("--channels-last/--no-channels-last", default=True, show_default=True, help="Order of axes in memory.")
+@click.option("--compile/--no-compile", "compiled", default=False, help="Train what torch.compile makes.")
+@click.option(
+    "--curves/--no-curves", default=True, show_default=True, help="Test after every epoch, not just the last."
+)
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard's logs into DIR/tensorboard.")
 @click.option("--engine", default="local", show_default=True, metavar="local|ray", help="Where runs happen.")
 @click.option("--from", "checkpoint", metavar="CHECKPOINT", help="Trained weights: apply, recalibrate, fine-tune.")
 @profile_option
@@ -90,6 +101,13 @@ def validate(
     momentum: float,
     l2: float,
     weight_decay: float,
+    rate: str,
+    halving: int | None,
+    amp: str,
+    channels_last: bool,
+    compiled: bool,
+    curves: bool,
+    tensorboard: bool,
     engine: str,
     checkpoint: str | None,
     profile_name: str | None,
@@ -137,7 +155,18 @@ def validate(
         raise AdvisorError("--method belongs to --plan; a design learns what layers are worth in plain training")
     check_optimizer(optimizer)
     applied = parse_methods(methods)
-    recipe = Recipe(optimizer=optimizer, momentum=momentum, l2=l2, weight_decay=weight_decay)
+    if design is not None and halving is not None:
+        raise AdvisorError("--halving belongs to --plan; a design learns from runs of one length")
+    recipe = Recipe(
+        optimizer=optimizer,
+        momentum=momentum,
+        l2=l2,
+        weight_decay=weight_decay,
+        amp=amp,
+        channels_last=channels_last,
+        compile=compiled,
+        curves=curves,
+    )
     weights = Path(checkpoint) if checkpoint else None
     if weights is not None and not weights.is_file():
         raise ModelError(f"weights: no file {str(weights)!r} here; check the path of --from")
@@ -166,6 +195,8 @@ def validate(
             profile_name=profile_name,
             collection=Path(responses) if responses else None,
             recipe=recipe,
+            rate=rate,
+            tensorboard=tensorboard,
         )
         with cpu_threads(threads), _terminable(), _kept_in(out):
             surveyed = survey(asked)
@@ -192,6 +223,9 @@ def validate(
         responses=Path(responses) if responses else None,
         methods=applied,
         recipe=recipe,
+        rate=rate,
+        halving=halving,
+        tensorboard=tensorboard,
     )
     with cpu_threads(threads), _terminable(), _kept_in(out):
         report = run(wish)
@@ -230,7 +264,8 @@ def _text(report: dict[str, Any]) -> str:
     for item in report["summary"]:
         measured, predicted, interval = item["measured"], item["predicted"], item["confidence_interval"]
         spread = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        mean = "failed" if item["mean"] is None else f"{item['mean']:.3f}"
+        missing = "stopped" if item["stopped"] else "failed"
+        mean = missing if item["mean"] is None else f"{item['mean']:.3f}"
         row = [item["plan"], item["way"], mean, spread, f"{measured['params']:,}", big(measured["macs"])]
         row += [f"{predicted['latency']:.3f}" if "latency" in predicted else ""] * told
         rows.append([*row, f"{measured['latency']:.3f}" if "latency" in measured else ""])

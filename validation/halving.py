@@ -124,6 +124,7 @@ def run_halved(job: Job, engine: Engine, factor: int) -> Iterator[Result]:
         results = list(engine.run(tasks))
         accuracies: dict[str, dict[int, float]] = {label: {} for label in going}
         for result in results:
+            job.monitor.pause(f"{result['plan']}-{result['seed']}")
             if result["accuracy"] is not None:
                 accuracies[result["plan"]][result["seed"]] = result["accuracy"]
         decided = cut(halving, rung, going, accuracies)

@@ -17,6 +17,7 @@ from advisor.errors import AdvisorError
 from advisor.files import write_json
 
 if TYPE_CHECKING:
+    from validation.logs import Logs
     from validation.training import EpochResult
 
 EVERY_SECONDS = 0.5
@@ -61,7 +62,9 @@ class Monitor:
     seconds_left (null while unknown), finished[] (plan, seed, accuracy), message, pid.
     """
 
-    def __init__(self, out: Path, total: int, *, shown: bool = True) -> None:
+    def __init__(self, out: Path, total: int, *, shown: bool = True, logs: Logs | None = None) -> None:
+        """`logs`: what is told of every epoch, too."""
+        self._logs = logs
         self._path, self._total = out / "progress.json", total
         self._done = self._skipped = 0
         self._began = self._written = time.perf_counter()
@@ -98,7 +101,7 @@ class Monitor:
         self.follow_step(self._now, count)
 
     def saved(self, history: Sequence[EpochResult]) -> None:
-        self._runs[self._now].history = tuple(history)
+        self.follow_saved(self._now, history)
 
     def say(self, text: str) -> None:
         """A line above the bar."""
@@ -137,6 +140,8 @@ class Monitor:
 
     def follow_saved(self, run: str, history: Sequence[EpochResult]) -> None:
         self._runs[run].history = tuple(history)
+        if self._logs is not None:
+            self._logs.saved(run, history)
 
     def pause(self, run: str) -> tuple[EpochResult, ...]:
         """The run is not at work any more, and may go on later; the epochs that its checkpoint holds."""
@@ -149,6 +154,8 @@ class Monitor:
         run = f"{result['plan']}-{result['seed']}"
         self.pause(run)
         self.follow_at(run, steps)
+        if self._logs is not None:
+            self._logs.finished(result)
         self._finished.append({key: result[key] for key in ("plan", "seed", "accuracy")})
         self._write("running")
 
@@ -170,6 +177,8 @@ class Monitor:
 
     def close(self, state: str, message: str = "") -> None:
         self._bar.close()
+        if self._logs is not None:
+            self._logs.close()
         self._write(state, message)
 
     @property

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from advisor.devices.settings import cpu_threads
+from advisor.errors import AdvisorError
+from advisor.files import read_json, write_json
+from validation.contestants import begin
+from validation.precision import check_compiler, check_precision
 from validation.training import batches, loss_of
 
 if TYPE_CHECKING:
@@ -17,10 +23,12 @@ if TYPE_CHECKING:
 
     from validation.data.images import Images
     from validation.training import Recipe
+    from validation.trials import Study
 
 FILE = "rates.json"
 LOW, HIGH = 1e-5, 1.0  # of the sweep, for every optimiser
 STEPS = 100
+SEED = 0
 SMOOTHING = 0.9  # weight of the past in the running mean of the loss
 BLOWN_UP = 2.0  # a smoothed loss so many times the first one's ends the sweep
 
@@ -88,8 +96,86 @@ def sweep(
     )
 
 
+def check_training(recipe: Recipe, device: str, *, rate: str = "fixed", halving: int | None = None) -> None:
+    """Refuses what cannot be trained here before anything long begins.
+
+    Raises:
+        AdvisorError: a rate, precision or factor that makes no sense. DeviceError: what this machine cannot do.
+    """
+    _peak(rate)
+    if halving is not None and halving < 2:
+        raise AdvisorError(f"halving={halving}, expected 2 or more: one plan of so many goes on at each rung")
+    check_precision(recipe.amp, device)
+    if recipe.compile:
+        check_compiler(device)
+
+
+def _peak(asked: str) -> float | None:
+    """The number that was asked for; None for "fixed" and "auto"."""
+    if asked in ("fixed", "auto"):
+        return None
+    try:
+        value = float(asked)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1e3:
+        raise AdvisorError(f"rate={asked[:40]!r}, expected fixed, auto, or a number above 0 such as 0.003")
+    return value
+
+
+def with_rate(study: Study, asked: str) -> tuple[Study, RateRange | None]:
+    """The study with its peak rate: one for the dense network and all plans, so that none is tuned more than another.
+
+    Args:
+        study: with the peak rate that is usual for it.
+        asked: "fixed" leaves it; "auto" takes what a sweep on the dense network of seed 0 says, and keeps the sweep in
+            the study's folder for later calls; a number is the rate.
+
+    Returns:
+        The study, and the sweep where there was one.
+    """
+    peak = _peak(asked)
+    if peak is not None:
+        return replace(study, rate="given", recipe=replace(study.recipe, peak_rate=peak)), None
+    if asked == "fixed":
+        return study, None
+    wanted = {
+        key: value for key, value in study.settings().items() if key not in ("peak_rate", "rate", "epochs", "halving")
+    }
+    path = study.out / FILE
+    found = _kept(path, wanted)
+    if found is None:
+        contestant = study.contestants[0]
+        with cpu_threads(study.threads_in_force):
+            module = begin(contestant, study.build, SEED, study.checkpoint)
+            found = sweep(module, study.data.train, study.recipe, seed=SEED)
+        write_json(path, {"of": wanted} | found.to_json())
+    return replace(study, rate="auto", recipe=replace(study.recipe, peak_rate=found.peak)), found
+
+
+def _kept(path: Path, wanted: Mapping[str, Any] | None) -> RateRange | None:
+    """The sweep of an earlier call, under the settings `wanted` or whichever."""
+    if not path.exists():
+        return None
+    held = read_json(path)
+    try:
+        if wanted is not None and held["of"] != wanted:
+            return None
+        blown_up = held["blown_up"]
+        return RateRange(
+            peak=float(held["peak"]),
+            rates=tuple(float(rate) for rate in held["rates"]),
+            losses=tuple(float(loss) for loss in held["losses"]),
+            blown_up=None if blown_up is None else float(blown_up),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise AdvisorError(f"{path} is no sweep of learning rates; delete it to sweep anew") from error
+
+
 def suggested(rates: Sequence[float], losses: Sequence[float]) -> float:
-    raise NotImplementedError
+    """A tenth of the rate at which the smoothed loss is least."""
+    best = min(range(len(losses)), key=losses.__getitem__)
+    return rates[best] / 10
 
 
 def _endless(images: Images, recipe: Recipe, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -26,9 +26,11 @@ from validation.data.registry import image_shape
 from validation.engines import Job
 from validation.exchange import Exchange, exchange, losses_by_pattern, verdict
 from validation.folder import alone, discard, open_folder
+from validation.logs import Logs, check_tensorboard
 from validation.matrix import run_all, total_steps
 from validation.methods.at_work import as_found
 from validation.progress import Monitor
+from validation.rates import check_training, with_rate
 from validation.receipts import Counts, Timings, count, time_all
 from validation.report import Findings, accuracies_of, write
 from validation.responses import check_collection, keep, responses_of
@@ -67,6 +69,9 @@ class Wish:
     responses: Path | None = None  # a collection of runs that these are added to
     methods: tuple[Applied, ...] = ()
     recipe: Recipe = field(default_factory=Recipe)  # how to train; epochs, device and rate are the wish's own
+    rate: str = "fixed"  # the peak rate: see `validation.rates.with_rate`
+    halving: int | None = None  # successive halving's factor
+    tensorboard: bool = False
 
     @property
     def command(self) -> str:
@@ -86,22 +91,26 @@ class Wish:
             ("--device", self.device if self.device != "cpu" else None),
             ("--threads", self.threads),
             *recipe_options(self.recipe),
+            ("--rate", self.rate if self.rate != "fixed" else None),
+            ("--halving", self.halving),
             *(("--method", one.text) for one in self.methods),
+            ("--tensorboard", self.tensorboard or None),
             ("--out", self.out),
         ):
             if value is not None:
-                words += [option, str(value)]
+                words += [option] if value is True else [option, str(value)]
         return shlex.join(words)
 
 
 def recipe_options(recipe: Recipe) -> list[tuple[str, Any]]:
     """The options of the command line that ask for this recipe, where it is not the usual one."""
     usual = Recipe()
-    return [
-        (f"--{key.replace('_', '-')}", getattr(recipe, key))
-        for key in ("optimizer", "momentum", "l2", "weight_decay")
-        if getattr(recipe, key) != getattr(usual, key)
-    ]
+    found: list[tuple[str, Any]] = []
+    for key in ("optimizer", "momentum", "l2", "weight_decay", "amp", "channels_last", "compile", "curves"):
+        value, option = getattr(recipe, key), key.replace("_", "-")
+        if value != getattr(usual, key):
+            found.append((f"--no-{option}", True) if value is False else (f"--{option}", value))
+    return found
 
 
 def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
@@ -121,6 +130,7 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
     with alone(wish.out):
         if wish.restart:
             discard(wish.out)
+        study, found_rate = with_rate(study, wish.rate)
         open_folder(study)
         contestants, missing = line_up(
             network,
@@ -135,7 +145,8 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
         open_folder(study)
         dense = study.build(0)
         counts = {one.label: count(one, dense, network) for one in contestants}
-        monitor = Monitor(wish.out, total_steps(study), shown=shown)
+        logs = Logs(wish.out) if wish.tensorboard else None
+        monitor = Monitor(wish.out, total_steps(study), shown=shown, logs=logs)
         with monitor.until_done(len(contestants) * len(study.seeds), wish.out):
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
             runs = run_all(Job(study=study, counts=plain, monitor=monitor))
@@ -145,13 +156,16 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
             study = replace(study, contestants=found)
             timings, more = _time(wish, network, found)
             findings = _judge(wish, study, network, given, runs, counts, timings, missing, (*notes, *more))
-            report = write(findings, wish.out)
+            report = write(replace(findings, rate=found_rate), wish.out)
     return report
 
 
 def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
     plan = wish.plan
     check_kinds(wish.baselines)
+    check_training(wish.recipe, wish.device, rate=wish.rate, halving=wish.halving)
+    if wish.tensorboard:
+        check_tensorboard()
     text = ",".join("x".join(map(str, shape)) for shape in plan.input_shapes)
     loaded = load_model(wish.model, device="cpu", input_text=text, seed=0)
     if wish.checkpoint is not None:
@@ -186,6 +200,7 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
         build=build,
         checkpoint=wish.checkpoint,
         network=network,
+        halving=wish.halving,
     )
     return study, network, tuple(notes)
 
@@ -271,6 +286,7 @@ def _judge(
         said += [f"{one.label}: {text}" for text in counts[one.label].notes]
         said += [f"{one.label} is over a budget: {text}" for text in over.get(one.label, ())]
     said += [f"{run['plan']}, seed {run['seed']} failed: {run['problem']}" for run in runs if run["problem"]]
+    said += [f"{run['plan']} was stopped {run['stopped']}" for run in runs if run.get("stopped")]
     said += [f"{run['plan']}: {note}" for run in runs for note in run.get("method", {}).get("notes", ())]
     settings = study.settings() | {
         "seeds": list(study.seeds),

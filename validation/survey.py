@@ -21,8 +21,10 @@ from validation.designed import check_design, design
 from validation.engines import Job
 from validation.exchange import way_of
 from validation.folder import alone, discard, open_folder
+from validation.logs import Logs, check_tensorboard
 from validation.matrix import run_all, total_steps
 from validation.progress import Monitor
+from validation.rates import check_training, with_rate
 from validation.receipts import count
 from validation.responses import FILE, check_collection, keep, responses_of
 from validation.training import FINETUNE_RATE, SCRATCH_RATE, Recipe
@@ -65,6 +67,8 @@ class SurveyWish:
     profile: Profile | None = None  # for budgets on times
     profile_name: str | None = None
     recipe: Recipe = field(default_factory=Recipe)  # how to train; epochs, device and rate are the wish's own
+    rate: str = "fixed"  # the peak rate: see `validation.rates.with_rate`
+    tensorboard: bool = False
 
     def design(self) -> dict[str, Any]:
         """What must be equal for the plans to be the same."""
@@ -95,13 +99,15 @@ def survey(wish: SurveyWish, *, shown: bool = True) -> dict[str, Any]:
     with alone(wish.out):
         if wish.restart:
             discard(wish.out)
+        study, _ = with_rate(study, wish.rate)
         open_folder(study)
         plans = _plans(wish, network)
         study = replace(study, contestants=(study.contestants[0], *_contestants(plans, network)))
         open_folder(study)
         dense = study.build(0)
         counts = {one.label: count(one, dense, network) for one in study.contestants}
-        monitor = Monitor(wish.out, total_steps(study), shown=shown)
+        logs = Logs(wish.out) if wish.tensorboard else None
+        monitor = Monitor(wish.out, total_steps(study), shown=shown, logs=logs)
         with monitor.until_done(len(study.contestants) * len(study.seeds), wish.out):
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
             runs = run_all(Job(study=study, counts=plain, monitor=monitor))
@@ -137,6 +143,9 @@ def next_command(wish: SurveyWish) -> str:
 
 def _prepare(wish: SurveyWish) -> tuple[Study, Network, tuple[str, ...]]:
     check_design(wish.plans, wish.budgets)
+    check_training(wish.recipe, wish.device, rate=wish.rate)
+    if wish.tensorboard:
+        check_tensorboard()
     loaded = load_model(wish.model, device="cpu")
     network = analyze(loaded.module, loaded.example_inputs, name=loaded.name)
     check_collection(network, wish.collection)

@@ -17,6 +17,7 @@ from advisor.figures.predicted_vs_measured import (
     predicted_vs_measured_info,
     predicted_vs_measured_plot,
 )
+from advisor.figures.rate_range import RateRangeInfo, rate_range_info, rate_range_plot
 
 __all__ = [
     "AccuracyInfo",
@@ -37,6 +38,7 @@ __all__ = [
     "MapPoint",
     "PredictedInfo",
     "PredictedPair",
+    "RateRangeInfo",
     "accuracy_vs_cost_info",
     "accuracy_vs_cost_plot",
     "allocation_heat_info",
@@ -55,4 +57,6 @@ __all__ = [
     "learning_curves_plot",
     "predicted_vs_measured_info",
     "predicted_vs_measured_plot",
+    "rate_range_info",
+    "rate_range_plot",
 ]

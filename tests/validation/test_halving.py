@@ -105,9 +105,11 @@ def test_stopped_plans_have_no_accuracy_and_the_rest_run_to_the_end(tmp_path: Pa
     for label in labels:
         (tmp_path / "runs" / f"{label}-0.pt").write_bytes(b"")
     engine = Pretended()
-    job: Any = SimpleNamespace(study=study)
+    paused: list[str] = []
+    job: Any = SimpleNamespace(study=study, monitor=SimpleNamespace(pause=paused.append))
     results = {(one["plan"], one["seed"]): one for one in run_halved(job, engine, 2)}
     assert len(results) == 12
+    assert len(paused) == 2 * (4 + 2), "nobody is shown at work who waits for the others"
     assert {label for label, until in engine.asked if until is None} == {"dense", "plan", "p3"}
     assert {label for label, until in engine.asked if until == 2} == {"p2", "p3"}
     assert {label for label, until in engine.asked if until == 1} == {"p0", "p1", "p2", "p3"}
