@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from advisor.errors import AdvisorError, unknown
 from advisor.registry import registered
@@ -60,6 +60,20 @@ def parse_methods(texts: tuple[str, ...]) -> tuple[Applied, ...]:
         same = sum(other.label.partition("#")[0] == one.label for other in found)
         found.append(dataclasses.replace(one, label=f"{one.label}#{same + 1}") if same else one)
     return tuple(found)
+
+
+def described() -> list[dict[str, Any]]:
+    """Every method: `name`, `target`, `settings` (key → default) and one line of `text`."""
+    load_all()
+    return [
+        {
+            "name": name,
+            "target": kind.target,
+            "settings": dataclasses.asdict(kind()),
+            "text": (kind.__doc__ or "").partition("\n")[0],
+        }
+        for name, kind in sorted(METHODS.items())
+    ]
 
 
 def _parse(text: str) -> Applied:

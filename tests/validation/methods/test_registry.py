@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -75,6 +77,19 @@ def test_mistakes_are_named(text: str, said: str) -> None:
     with pytest.raises(AdvisorError, match=said) as caught:
         parse_methods((text,))
     assert "\n" not in str(caught.value)
+
+
+def test_every_method_is_listed_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    from advisor.cli import run
+
+    assert run(["methods", "--json"]) == 0
+    found = {one["name"]: one for one in json.loads(capsys.readouterr().out)["methods"]}
+    assert found["rigl"]["target"] == "plan"
+    for name, one in found.items():
+        assert one["text"].endswith(".")
+        text = ",".join(f"{key}={value}" for key, value in one["settings"].items())
+        (applied,) = parse_methods((f"{name}:{text}",))  # defaults are legal, and what is listed can be written
+        assert dataclasses.asdict(applied.settings[0]) == one["settings"]
 
 
 def test_a_taken_name_is_a_programming_error(table: None) -> None:
