@@ -36,6 +36,10 @@ class DeviceError(AdvisorError):
     """A device that this machine does not have."""
 
 
+class ClusterError(AdvisorError):
+    """A Ray cluster that cannot be had, or that has no room for what was asked."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Says that `name` is no known `what`, with the closest known names first."""
     names = sorted(known)

@@ -136,4 +136,4 @@ def open_engine(job: Job) -> Iterator[Engine]:
 
 def _load() -> None:
     """Imports every file that registers an engine."""
-    from validation.engines import local  # noqa: F401
+    from validation.engines import local, on_ray  # noqa: F401
