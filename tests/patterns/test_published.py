@@ -1,11 +1,15 @@
 """The source paper's accounting by density, recomputed layer by layer (Changpinyo et al. 2017, Table 1)."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 import torchvision
 from torch import nn
 
+from advisor.coupling import kept_channels_of
 from advisor.network import Network
 from advisor.patterns.base import kept_of, pattern
 from advisor.patterns.candidates import end_layers
@@ -72,6 +76,61 @@ def test_inception_v3(inception, alpha, weights, million_macs):
     assert macs / 1e6 == pytest.approx(million_macs, abs=0.05)
     if alpha == 1:
         assert macs == 5_711_168_096
+
+
+def test_inception_v3_has_the_shapes_that_the_accounting_starts_from(inception):
+    convolutions = [one for one in inception.sparsifiable if one.is_conv]
+    assert len(convolutions) == 94
+    assert sum(one.out_channels for one in convolutions) == 17_216
+    assert sum(one.weights for one in inception.sparsifiable if not one.is_conv) == 2_048_000  # 2,049,000 with biases
+
+
+@pytest.fixture(scope="module")
+def calls():
+    """(Convolution, output positions) of torchvision's own modules on meta tensors, the auxiliary head left out."""
+    found = []
+    with torch.device("meta"):
+        model = torchvision.models.inception_v3(init_weights=False).eval()
+    for child in model.modules():
+        if isinstance(child, nn.Conv2d):
+            child.register_forward_hook(lambda module, args, out: found.append((module, math.prod(out.shape[2:]))))
+    model(torch.zeros(1, 3, 299, 299, device="meta"))
+    return found
+
+
+@pytest.mark.parametrize("alpha", [0.003, 0.01, 0.03, 0.1, 0.3, 0.6, 1.0])
+def test_inception_v3_to_the_integer(inception, calls, alpha):
+    """Every output reads max(1, ⌈alpha n⌉) of its n inputs, the image's convolution all of them."""
+    weights = macs = 0
+    for module, positions in calls:
+        inputs = 3 if module.in_channels == 3 else max(1, math.ceil(Fraction(str(alpha)) * module.in_channels))
+        each = module.out_channels * inputs * math.prod(module.kernel_size)
+        weights, macs = weights + each, macs + each * positions
+    assert by_density(inception, alpha) == (weights, macs)
+
+
+def test_inception_v3_without_the_floor_of_one_input(inception):
+    """At alpha = 0.003 the share alone gives 36.3 M multiply-adds, against 77.6 M with the floor and 82 M published."""
+    shares = (one.macs * (1 if one.in_channels == 3 else 0.003) for one in inception.sparsifiable if one.is_conv)
+    assert round(sum(shares) / 1e6, 1) == 36.3
+
+
+@pytest.mark.parametrize(
+    ("alpha", "rounding", "weights"),
+    [
+        (0.05, "multiple8", "51 k"), (0.1, "multiple8", "174 k"), (0.2, "multiple8", "757 k"),
+        (0.3, "multiple8", "1.82 M"), (0.5, "multiple8", "5.44 M"), (0.8, "multiple8", "13.5 M"),
+        (1.0, "ceil", "21.8 M"),
+    ],
+)  # fmt: skip
+def test_depth_multiplier_weights_of_each_layer_alone(inception, alpha, rounding, weights):
+    """What the published rows fit: floor to a multiple of 8, at least 8, on both sides of every layer."""
+    kept = 0
+    for one in inception.sparsifiable:
+        if one.is_conv:
+            inputs = 3 if one.in_channels == 3 else kept_channels_of(alpha, one.in_channels, rounding)
+            kept += inputs * kept_channels_of(alpha, one.out_channels, rounding) * math.prod(one.kernel)
+    assert (f"{kept / 1e3:.0f} k" if kept < 1e6 else f"{kept / 1e6:.3g} M") == weights
 
 
 @pytest.mark.parametrize(
