@@ -43,11 +43,16 @@ def network() -> advisor.Network:
     return advisor.analyze(chain(), torch.zeros(SHAPE, dtype=torch.float64))
 
 
+def up(alpha: float, n: int) -> int:
+    return math.ceil(alpha * n)
+
+
+def eights(alpha: float, n: int) -> int:
+    return min(n, max(8, int(alpha * n) // 8 * 8))
+
+
 @pytest.mark.parametrize("alpha", [0.3, 0.5, 0.05])
-@pytest.mark.parametrize(
-    ("rounding", "rule"),
-    [("ceil", lambda alpha, n: math.ceil(alpha * n)), ("multiple8", lambda alpha, n: min(n, max(8, int(alpha * n) // 8 * 8)))],
-)  # fmt: skip
+@pytest.mark.parametrize(("rounding", "rule"), [("ceil", up), ("multiple8", eights)])
 def test_the_depth_multiplier_rounds_as_asked(rounding, rule, alpha):
     a, b, c = (rule(alpha, n) for n in (20, 33, 50))
     plan = depth_multiplier(network(), alpha, rounding=rounding)
@@ -56,7 +61,8 @@ def test_the_depth_multiplier_rounds_as_asked(rounding, rule, alpha):
     assert shapes == [(a, 3, 3, 3), (b, a, 3, 3), (c, b, 1, 1), (10, c)]
     weights = 27 * a + 9 * a * b + b * c + 10 * c
     assert plan.costs["params"].plan == sum(p.numel() for p in module.parameters()) == weights + 2 * a + b + c + 10
-    assert plan.costs["macs"].plan == sum(m * p for m, p in zip((27 * a, 9 * a * b, b * c, 10 * c), (128, 72, 72, 2), strict=True))  # fmt: skip
+    macs = 27 * a * 128 + 9 * a * b * 72 + b * c * 72 + 10 * c * 2
+    assert plan.costs["macs"].plan == macs
     assert (plan.rounding, plan.patterns) == (rounding, ("width",))
 
 
