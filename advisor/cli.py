@@ -21,10 +21,12 @@ COMMANDS = {
     "latency": ("advisor.commands.latency", "Predict a network's latency; --verify times the real one beside it."),
     "plan": ("advisor.commands.plan", "Choose a density per layer under one or several budgets."),
     "frontier": ("advisor.commands.frontier", "Trade one cost against the loss: the Pareto front."),
+    "export": ("advisor.commands.export", "Write a plan for another training library."),
 }
 # Commands of the floors above (validation, the page), which this package never imports by name.
 PLUGINS = {
     "validate": "Train the plan shortly beside its alternatives and write a report.",
+    "methods": "List the training methods that validate can use.",
     "app": "Open the Streamlit page.",
 }
 

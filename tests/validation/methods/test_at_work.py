@@ -39,7 +39,7 @@ class Shrink(Method):
         self.diary += "s"
 
     def after_epoch(self) -> dict[str, float]:
-        return {"steps": self.steps, "norm": float(sum((p**2).sum() for p in self.run.module.parameters()))}
+        return {"steps": self.steps, "norm": float(sum((p.detach() ** 2).sum() for p in self.run.module.parameters()))}
 
     def finish(self) -> Outcome:
         assert self.diary == "pbs" * (len(self.diary) // 3)
