@@ -38,7 +38,7 @@ def _fresh_lock() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_fresh_lock)  # another thread may have been measuring just then
 _known: dict[str, Tuning] = {}
-_stored: dict[str, Tuning] = {}  # read from the file
+_stored: dict[str, list[Tuning]] = {}  # read from the file, in its order
 
 
 def choose(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
@@ -46,6 +46,10 @@ def choose(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
 
     At the first use of a shape the candidates are timed on the job itself (its output is written over and over), and
     the fastest is kept in memory and in the file of `cache_file`. ADVISOR_TUNING=off takes the choice by rule instead.
+
+    Tilings differ in the order of sums, so processes that share a file agree: of several choices for one job the first
+    in the file counts, also for those who wrote the others. A training that is killed and goes on in another process
+    thus computes the same bits, whoever measured at the same time.
     """
     key = _key(kind, job, isa)
     found = _known.get(key)
@@ -54,13 +58,22 @@ def choose(kind: Kind, job: Job, isa: int, run: Callable[[], int]) -> Tuning:
             return _by_rule(kind, job, isa)
         with _lock:
             _read_file()
-            found = _known.get(key) or _stored.get(key)
-            # What another version wrote, or a hand, may not even be compiled: only what could be chosen here counts.
-            if found is None or found not in _every(kind, job, isa):
-                found = _fastest(kind, job, isa, run)
-                _append(key, found)
+            found = _known.get(key)
+            if found is None:
+                allowed = _every(kind, job, isa)
+                found = _first(key, allowed)
+                if found is None:
+                    own = _fastest(kind, job, isa, run)
+                    _append(key, own)
+                    _read_again()
+                    found = _first(key, allowed) or own
             _known[key] = found
     return found
+
+
+def _first(key: str, allowed: set[Tuning]) -> Tuning | None:
+    """The first choice in the file that could be made here: what another version wrote may not even be compiled."""
+    return next((one for one in _stored.get(key, ()) if one in allowed), None)
 
 
 def forget() -> None:
@@ -181,6 +194,13 @@ def _read_file() -> None:
         _read(path)
 
 
+def _read_again() -> None:
+    """Also what others wrote since."""
+    _read.cache_clear()
+    _stored.clear()
+    _read_file()
+
+
 @cache
 def _read(path: Path) -> None:
     try:
@@ -193,7 +213,7 @@ def _read(path: Path) -> None:
             values = entry["tuning"]
             if all(isinstance(value, int) for value in values.values()):
                 found = Tuning(**{**values, "layout": Layout(values["layout"]), "kernel": Kernel(values["kernel"])})
-                _stored[str(entry["key"])] = found
+                _stored.setdefault(str(entry["key"]), []).append(found)
         except (ValueError, TypeError, KeyError, AttributeError):
             continue  # half a line of a killed process, or another version's: measured anew
 
