@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from advisor.errors import PlanError
+from advisor.plans.attention import are_in
 from advisor.plans.masks import mask_within
 from advisor.runtime.execution import shape_under
 from advisor.runtime.packed import packed_of, unpack
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 def is_applied(plan: Plan, model: nn.Module) -> bool:
     """Whether layers of `model` are sparse or packed, or have the narrower shapes that the plan's width gives them."""
     if any(isinstance(child, Sparse) or any(packed_of(child)) for child in model.modules()):
+        return True
+    if are_in(plan.attention, model):
         return True
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
     widths = [layer for layer in plan.layers if layer.is_narrowed]

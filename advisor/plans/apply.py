@@ -11,10 +11,12 @@ from torch import nn
 
 from advisor.errors import PlanError
 from advisor.plans.again import check_zeros, dense_again, is_applied, plain_where
+from advisor.plans.attention import put_in
 from advisor.plans.checks import check_has_network
 from advisor.plans.kept import narrowed, with_kept
 from advisor.plans.match import check_is_module, check_model, network_for, sample_inputs
 from advisor.plans.thin import Notes, Parts, in_lines, thin_out
+from advisor.runtime.attention.replace import is_hierarchical
 from advisor.runtime.fold import fold, has_norms
 from advisor.runtime.fuse import fuse, is_fused
 from advisor.runtime.methods import Method
@@ -89,6 +91,7 @@ def apply_plan(plan: Plan, model: nn.Module, *, for_inference: bool = False, exa
     if narrow and network is not None:
         plan = with_kept(plan, network)
         module = narrowed(plan, network, module)
+    put_in(plan.attention, module, plan.model)
     methods: dict[str, Method] = {}
     notes: Notes = []
     parts = Parts(module)
@@ -124,7 +127,8 @@ def _leave_fused_paths(module: nn.Module) -> None:
     for child in module.modules():
         if isinstance(child, nn.TransformerEncoder | nn.TransformerEncoderLayer):
             layers = [c for c in child.modules() if isinstance(c, nn.TransformerEncoderLayer)]
-            if any(isinstance(linear, Sparse) for c in layers for linear in (c.linear1, c.linear2)):
+            replaced = any(is_hierarchical(c.self_attn) for c in layers)
+            if replaced or any(isinstance(linear, Sparse) for c in layers for linear in (c.linear1, c.linear2)):
                 if isinstance(child, nn.TransformerEncoder):
                     child.use_nested_tensor = False
                 else:

@@ -7,6 +7,7 @@ from math import prod
 from advisor.errors import PatternError, PlanError
 from advisor.patterns.base import pattern
 from advisor.patterns.width import LISTED
+from advisor.plans.attention import problem as attention_problem
 from advisor.plans.plan import Plan, PlanLayer
 from advisor.plans.ranges import count
 from advisor.plans.ranges import problem as ranges_problem
@@ -39,8 +40,15 @@ def check_plan(plan: Plan, where: str = "") -> None:
             raise PlanError(
                 f"{label}: layers {first.name} and {layer.name} both thin out {layer.weight}; name one layer per weight"
             )
+    for attention in plan.attention:
+        if attention.name in names:
+            raise PlanError(f"{label}: layer {attention.name!r} is there twice")
+        names.add(attention.name)
+        if reason := attention_problem(attention):
+            raise PlanError(f"{label}: layer {attention.name}: {reason}")
+    weights = {layer.name for layer in plan.layers}
     for name in plan.chosen or {}:
-        if name not in names or not plan.layer(name).is_chosen:
+        if name not in weights or not plan.layer(name).is_chosen:
             raise PlanError(f"{label}: chosen connections for {name!r}, a layer that has none to choose")
 
 
@@ -58,6 +66,10 @@ def check_has_network(plan: Plan) -> None:
 
 
 def _check_table_layers(plan: Plan, label: str) -> None:
+    if plan.attention:
+        raise PlanError(
+            f"{label}: layer {plan.attention[0].name} is an attention layer, though the plan has no network"
+        )
     names: set[str] = set()
     for layer in plan.layers:
         if layer.name in names:

@@ -14,6 +14,8 @@ import jsonschema
 
 from advisor.errors import PlanError
 from advisor.files import read_json, write_bytes, write_json
+from advisor.plans.attention import KIND as ATTENTION
+from advisor.plans.attention import from_item, to_item
 from advisor.plans.checks import TABLE, check_plan
 from advisor.plans.chosen import connections_bytes, read_connections
 from advisor.plans.kept import with_kept
@@ -95,7 +97,7 @@ def to_document(plan: Plan) -> dict[str, Any]:
         "binding": [
             {"cost": item.cost, "shadow_price": float(item.shadow_price), "text": item.text} for item in plan.binding
         ],
-        "layers": [_layer_document(layer) for layer in plan.layers],
+        "layers": [*map(_layer_document, plan.layers), *map(to_item, plan.attention)],
     }
     if plan.rounds:
         document["rounds"] = rounds_document(plan.rounds)
@@ -162,7 +164,8 @@ def from_document(document: Any, where: str) -> Plan:
     plan = Plan(
         model=document["model"],
         input_shapes=tuple(tuple(int(n) for n in shape) for shape in document["input"]),
-        layers=tuple(_layer_from(item) for item in document["layers"]),
+        layers=tuple(_layer_from(item) for item in document["layers"] if item["kind"] != ATTENTION),
+        attention=tuple(from_item(item) for item in document["layers"] if item["kind"] == ATTENTION),
         costs={
             key: CostLine(**{k: _float(v, where) for k, v in line.items()}) for key, line in document["costs"].items()
         },

@@ -50,7 +50,7 @@ def mask_of(plan: Plan, layer: PlanLayer) -> Bools:
     mask = mask_within(plan, layer)
     if layer.is_narrowed:
         smaller, full = layer.thinned[0], layer.layer
-        mask = stored(place(logical(mask, smaller), _kept_by_width(plan, layer), full), full)
+        mask = stored(place(logical(mask, smaller), kept_by_width(plan, layer), full), full)
     # Where there is one tap, spreading over the taps gives a view that torch must not write through.
     return np.require(mask, requirements=["C", "W"])
 
@@ -99,7 +99,7 @@ def units_of(plan: Plan, layer: PlanLayer) -> tuple[Bools, int]:
     return mask_within(plan, layer).reshape(smaller.weight_shape[:2])[::together], together
 
 
-def _kept_by_width(plan: Plan, layer: PlanLayer) -> Bools:
+def kept_by_width(plan: Plan, layer: PlanLayer) -> Bools:
     """(outputs, inputs of a group): the connections between the channels that width keeps."""
     if is_open(layer):
         raise PlanError(

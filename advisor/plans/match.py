@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from advisor.errors import ModelError, PlanError
 from advisor.network import Shape
+from advisor.plans.attention import added_names, are_in
 from advisor.plans.checks import check_has_network, check_plan
 from advisor.runtime.execution import shape_under
 
@@ -39,6 +40,8 @@ def check_model(plan: Plan, model: nn.Module, *, narrowed: bool = False) -> None
     line = plan.costs.get("params")
     if line and not (narrowed and any(layer.is_narrowed for layer in plan.layers)):
         params = sum(p.numel() for p in model.parameters())
+        if narrowed and are_in(plan.attention, model):
+            params -= sum(layer.added_params for layer in plan.attention)
         if round(line.dense) != params:
             raise PlanError(
                 f"plan for {plan.model!r}: it was made for {round(line.dense):,} parameters, the module has "
@@ -88,15 +91,17 @@ def network_for(plan: Plan, model: nn.Module, example_inputs: Any = None) -> Net
     except ModelError as error:
         raise PlanError(f"plan for {plan.model!r}: {error}; pass example_inputs that the module takes") from error
     # Strict, since what applying does next follows the operators.
-    for planned, layer in zip(plan.layers, network.sparsifiable, strict=False):
+    added = added_names(plan.attention)
+    known = [layer for layer in network.sparsifiable if not layer.name.startswith(added)]
+    for planned, layer in zip(plan.layers, known, strict=False):
         if planned.name != layer.name:
             raise PlanError(
                 f"plan for {plan.model!r}: its layer {planned.name} stands where the module runs {layer.name}; the "
                 "plan belongs to another network"
             )
-    if len(plan.layers) != len(network.sparsifiable):
+    if len(plan.layers) != len(known):
         raise PlanError(
-            f"plan for {plan.model!r}: it has {len(plan.layers)} layers, the module runs {len(network.sparsifiable)}; "
+            f"plan for {plan.model!r}: it has {len(plan.layers)} layers, the module runs {len(known)}; "
             "the plan belongs to another network"
         )
     return network

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from advisor.planning.explaining.explanation import Basis, Explanation
+    from advisor.plans.attention import PlanAttention
     from advisor.runtime.methods import Method
 
 Selection = Literal["random", "magnitude", "taylor", "fisher", "trained"]  # trained: found while training
@@ -190,6 +191,8 @@ class Plan:
         network: the analysis that the plan was made from; not saved.
         basis: gives the table and the choice behind it, which `explain` reads; not saved.
         rounds: what `advisor.refine` measured on the way here; the costs that it names are measured ones.
+        attention: attention layers that become hierarchical; their projections are among `layers`. In a plan file both
+            stand under "layers".
         of_table: made from a cost table: no network stands behind it, so it has no masks and cannot be applied. Its
             layers have kind "table" and no weight; patterns are called what the table calls them.
         continuous: what leaving the grid of densities gained; None where nobody asked.
@@ -217,6 +220,7 @@ class Plan:
     network: Network | None = field(default=None, repr=False, compare=False)
     basis: Callable[[], Basis] | None = field(default=None, repr=False, compare=False)
     of_table: bool = False
+    attention: tuple[PlanAttention, ...] = ()
     continuous: Relaxation | None = None
 
     def layer(self, name: str) -> PlanLayer:

@@ -35,5 +35,5 @@ def test_a_start_that_is_no_density_is_refused(start):
 
 @pytest.mark.parametrize("every", [0, -3, 2.5, True])
 def test_fewer_than_one_step_between_doublings_is_refused(every):
-    with pytest.raises(PlanError, match="every=.* is no number of optimiser steps"):
+    with pytest.raises(PlanError, match=r"every=.* is no number of optimiser steps"):
         incremental_schedule(0.01, every)
