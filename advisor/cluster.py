@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 from advisor.errors import ClusterError
@@ -25,12 +26,9 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
     Raises:
         ClusterError: ray is not installed, or nothing answers at the address.
     """
-    if address is not None and address.startswith("ray://"):
-        raise ClusterError(
-            f"address {address!r} is of Ray Client, through which runs cannot tell how far they are; run this on a "
-            "machine of the cluster (ray start --address=HOST:PORT) with --address auto, or submit it as a Ray job"
-        )
-    ray = _imported()
+    check_address(address)
+    import ray
+
     if ray.is_initialized():  # by whoever called us
         yield ray
         return
@@ -56,11 +54,18 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _imported() -> Any:
-    try:
-        import ray
-    except ImportError:
+def check_address(address: str | None) -> None:
+    """Refuses what can be known without connecting.
+
+    Raises:
+        ClusterError: ray is not installed, or the address is of another kind.
+    """
+    if address is not None and address.startswith("ray://"):
+        raise ClusterError(
+            f"address {address!r} is of Ray Client, through which work cannot tell how far it is; run this on a "
+            "machine of the cluster (ray start --address=HOST:PORT) with --address auto, or submit it as a Ray job"
+        )
+    if find_spec("ray") is None:
         raise ClusterError(
             "engine 'ray': ray is not installed; run pip install 'sparsity-advisor[ray]', or use --engine local"
-        ) from None
-    return ray
+        )

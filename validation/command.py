@@ -23,6 +23,8 @@ from advisor.commands.options import (
     table,
     threads_option,
 )
+from validation.engines.engine import EngineOptions
+from validation.engines.options import engine_options
 
 LOCAL = "127.0.0.1"
 _RATE = "Peak learning rate of all plans; auto: by a sweep on the dense network."
@@ -72,7 +74,7 @@ _HALVING = "Successive halving: at each rung of epochs one plan of N goes on. De
     "--curves/--no-curves", default=True, show_default=True, help="Test after every epoch, not just the last."
 )
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's logs into DIR/tensorboard.")
-@click.option("--engine", default="local", show_default=True, metavar="local|ray", help="Where runs happen.")
+@engine_options
 @click.option("--from", "checkpoint", metavar="CHECKPOINT", help="Trained weights: apply, recalibrate, fine-tune.")
 @profile_option
 @click.option("--train-size", type=click.IntRange(min=2), metavar="N", help="Training images; all by default.")
@@ -108,7 +110,7 @@ def validate(
     compiled: bool,
     curves: bool,
     tensorboard: bool,
-    engine: str,
+    engine: EngineOptions,
     checkpoint: str | None,
     profile_name: str | None,
     train_size: int | None,
@@ -132,15 +134,11 @@ def validate(
       advisor validate my_net.py:build --plan plan.json --from trained.pt --epochs 2 --out report/
       advisor validate zoo:digits_cnn --design 20 --budget macs=20% --epochs 2 --seeds 1 --out design/
     """
-    from advisor.errors import AdvisorError, ModelError, unknown
-
-    if engine != "local":
-        if engine == "ray":
-            raise AdvisorError("engine 'ray' is not available yet; use --engine local")
-        raise AdvisorError(unknown("engine", engine, ["local"]))
     from advisor.devices.profile import load_profile
-    from advisor.devices.settings import check_device, cpu_threads
+    from advisor.devices.settings import cpu_threads
+    from advisor.errors import AdvisorError, ModelError
     from advisor.plans.plan import load_plan
+    from validation.engines import check_place
     from validation.methods.registry import parse_methods
     from validation.optimizers import check_optimizer
     from validation.study import Wish
@@ -189,7 +187,7 @@ def validate(
             test_size=test_size,
             folder=Path(data_dir) if data_dir else None,
             download=download,
-            device=check_device(device),
+            device=check_place(engine, device),
             restart=restart,
             profile=load_profile(profile_name) if profile_name else None,
             profile_name=profile_name,
@@ -197,6 +195,8 @@ def validate(
             recipe=recipe,
             rate=rate,
             tensorboard=tensorboard,
+            engine=engine,
+            threads=threads,
         )
         with cpu_threads(threads), _terminable(), _kept_in(out):
             surveyed = survey(asked)
@@ -217,7 +217,7 @@ def validate(
         test_size=test_size,
         folder=Path(data_dir) if data_dir else None,
         download=download,
-        device=check_device(device),
+        device=check_place(engine, device),
         threads=threads,
         restart=restart,
         responses=Path(responses) if responses else None,
@@ -226,6 +226,7 @@ def validate(
         rate=rate,
         halving=halving,
         tensorboard=tensorboard,
+        engine=engine,
     )
     with cpu_threads(threads), _terminable(), _kept_in(out):
         report = run(wish)

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from advisor.devices.measuring.timing import NOTEWORTHY
 from advisor.errors import AdvisorError, DeviceError, ProfileError
 from advisor.examples import Given
@@ -23,7 +21,7 @@ from validation.contestants import Contestant, builder, check_kinds, check_netwo
 from validation.data import DataSet, Request, load_data, suited
 from validation.data.labelled import batches_of
 from validation.data.registry import image_shape
-from validation.engines import Job
+from validation.engines import HERE, EngineOptions, Job, check_engine, threads_of
 from validation.exchange import Exchange, exchange, losses_by_pattern, verdict
 from validation.folder import alone, discard, open_folder
 from validation.logs import Logs, check_tensorboard
@@ -72,6 +70,7 @@ class Wish:
     rate: str = "fixed"  # the peak rate: see `validation.rates.with_rate`
     halving: int | None = None  # successive halving's factor
     tensorboard: bool = False
+    engine: EngineOptions = HERE  # where runs happen
 
     @property
     def command(self) -> str:
@@ -95,6 +94,7 @@ class Wish:
             ("--halving", self.halving),
             *(("--method", one.text) for one in self.methods),
             ("--tensorboard", self.tensorboard or None),
+            *self.engine.words(),
             ("--out", self.out),
         ):
             if value is not None:
@@ -149,7 +149,7 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
         monitor = Monitor(wish.out, total_steps(study), shown=shown, logs=logs)
         with monitor.until_done(len(contestants) * len(study.seeds), wish.out):
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
-            runs = run_all(Job(study=study, counts=plain, monitor=monitor))
+            runs = run_all(Job(study=study, counts=plain, monitor=monitor, options=wish.engine))
             keep(responses_of(network, study, runs), wish.out, wish.responses)
             found = tuple(as_found(one, study) for one in contestants)
             counts |= {one.label: count(one, dense, network) for one in found if one not in contestants}
@@ -163,6 +163,7 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
 def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
     plan = wish.plan
     check_kinds(wish.baselines)
+    check_engine(wish.engine)
     check_training(wish.recipe, wish.device, rate=wish.rate, halving=wish.halving)
     if wish.tensorboard:
         check_tensorboard()
@@ -174,16 +175,14 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
     network = analyze(loaded.module, loaded.example_inputs, name=loaded.name)
     check_collection(network, wish.responses)
     shape = image_shape(wish.model, network.input_shapes)
-    data = load_data(
-        wish.data or suited(shape),
-        Request(
-            shape=shape,
-            train_size=wish.train_size,
-            test_size=wish.test_size,
-            folder=wish.folder,
-            download=wish.download,
-        ),
+    request = Request(
+        shape=shape,
+        train_size=wish.train_size,
+        test_size=wish.test_size,
+        folder=wish.folder,
+        download=wish.download,
     )
+    data = load_data(wish.data or suited(shape), request)
     notes = [*data.notes]
     if plan.model != wish.model:
         notes.append(f"the plan was made for {plan.model!r}; layers and shapes are the same")
@@ -200,6 +199,9 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
         build=build,
         checkpoint=wish.checkpoint,
         network=network,
+        threads=threads_of(wish.engine, wish.threads),
+        input_shapes=plan.input_shapes,
+        request=request,
         halving=wish.halving,
     )
     return study, network, tuple(notes)
@@ -290,7 +292,6 @@ def _judge(
     said += [f"{run['plan']}: {note}" for run in runs for note in run.get("method", {}).get("notes", ())]
     settings = study.settings() | {
         "seeds": list(study.seeds),
-        "threads": torch.get_num_threads(),
         "schedule": "one-cycle rate, the same batches for every plan of a seed",
         "latency": timings.settings if timings else None,
     }

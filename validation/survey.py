@@ -18,7 +18,7 @@ from validation.contestants import Contestant, builder, check_network
 from validation.data import Request, load_data, suited
 from validation.data.registry import image_shape
 from validation.designed import check_design, design
-from validation.engines import Job
+from validation.engines import HERE, EngineOptions, Job, check_engine, threads_of
 from validation.exchange import way_of
 from validation.folder import alone, discard, open_folder
 from validation.logs import Logs, check_tensorboard
@@ -69,6 +69,8 @@ class SurveyWish:
     recipe: Recipe = field(default_factory=Recipe)  # how to train; epochs, device and rate are the wish's own
     rate: str = "fixed"  # the peak rate: see `validation.rates.with_rate`
     tensorboard: bool = False
+    engine: EngineOptions = HERE  # where runs happen
+    threads: int | None = None
 
     def design(self) -> dict[str, Any]:
         """What must be equal for the plans to be the same."""
@@ -110,7 +112,7 @@ def survey(wish: SurveyWish, *, shown: bool = True) -> dict[str, Any]:
         monitor = Monitor(wish.out, total_steps(study), shown=shown, logs=logs)
         with monitor.until_done(len(study.contestants) * len(study.seeds), wish.out):
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
-            runs = run_all(Job(study=study, counts=plain, monitor=monitor))
+            runs = run_all(Job(study=study, counts=plain, monitor=monitor, options=wish.engine))
             known = keep(responses_of(network, study, runs), wish.out, wish.collection)
             learnt = _learnt(network, known)
             notes += tuple(
@@ -143,6 +145,7 @@ def next_command(wish: SurveyWish) -> str:
 
 def _prepare(wish: SurveyWish) -> tuple[Study, Network, tuple[str, ...]]:
     check_design(wish.plans, wish.budgets)
+    check_engine(wish.engine)
     check_training(wish.recipe, wish.device, rate=wish.rate)
     if wish.tensorboard:
         check_tensorboard()
@@ -174,6 +177,9 @@ def _prepare(wish: SurveyWish) -> tuple[Study, Network, tuple[str, ...]]:
         out=wish.out,
         build=build,
         checkpoint=wish.checkpoint,
+        threads=threads_of(wish.engine, wish.threads),
+        input_shapes=network.input_shapes,
+        request=request,
     )
     return study, network, notes
 

@@ -19,7 +19,12 @@ def saved(plan: Plan, tmp_path: Path) -> str:
 
 
 MISTAKES = [
-    (["--engine", "ray"], "not available yet"),
+    (["--address", "auto"], "--address=auto belongs to --engine ray"),
+    (["--gpus-per-run", "0.5"], "belongs to --engine ray"),
+    (["--engine", "ray", "--gpus-per-run", "1.5"], "a part of one GPU or a whole number"),
+    (["--engine", "ray", "--device", "cuda:1"], "Ray gives every run its GPU"),
+    (["--engine", "ray", "--address", "ray://somewhere:10001"], "is of Ray Client"),
+    (["--workers", "0"], "--workers"),
     (["--engine", "rya"], "unknown engine 'rya'"),
     (["--data", "clutered"], "did you mean 'cluttered'"),
     (["--data", "mnist5k"], "images of 28x28, the network takes 8x8"),

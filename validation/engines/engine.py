@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from advisor.errors import AdvisorError, unknown
+from advisor.cluster import check_address
+from advisor.errors import AdvisorError, DeviceError, unknown
 from advisor.registry import registered
 
 if TYPE_CHECKING:
@@ -55,7 +56,14 @@ class EngineOptions:
     gpus_per_run: float | None = None
     retries: int = RETRIES
 
+    def words(self) -> list[tuple[str, Any]]:
+        """The options of the command line that ask for this, where it is not the usual."""
+        usual = EngineOptions()
+        named = (("--engine", "name"), *((f"--{key.replace('_', '-')}", key) for key in _KEYS))
+        return [(option, getattr(self, key)) for option, key in named if getattr(self, key) != getattr(usual, key)]
 
+
+_KEYS = ("workers", "address", "gpus_per_run", "retries")
 HERE = EngineOptions()
 
 
@@ -116,10 +124,43 @@ def check_engine(options: EngineOptions) -> None:
             raise AdvisorError(f"gpus-per-run={options.gpus_per_run}, expected 0 or more, such as 0.25")
         if options.gpus_per_run is not None and options.gpus_per_run > 1 and options.gpus_per_run % 1:
             raise AdvisorError(f"gpus-per-run={options.gpus_per_run}, expected a part of one GPU or a whole number")
+        check_address(options.address)
         return
     for option, value in (("--address", options.address), ("--gpus-per-run", options.gpus_per_run)):
         if value is not None:
             raise AdvisorError(f"{option}={value} belongs to --engine ray, got --engine {options.name}; leave it out")
+
+
+def check_place(options: EngineOptions, device: str) -> str:
+    """The device that runs train on, as torch spells it.
+
+    Raises:
+        DeviceError: this machine does not have it; of a cluster's machines that shows only there.
+    """
+    if options.name == "ray":
+        if device not in ("cpu", "cuda"):
+            raise DeviceError(f"device {device!r} with --engine ray; expected cpu or cuda: Ray gives every run its GPU")
+        return device
+    from advisor.devices.settings import check_device
+
+    return check_device(device)
+
+
+def threads_of(options: EngineOptions, asked: int | None) -> int | None:
+    """CPU threads of one run; None: as torch is set.
+
+    Several runs at once share the cores. On a cluster one thread is what every machine has, and numbers that depend on
+    the threads must not depend on the machine.
+    """
+    if asked is not None:
+        return asked
+    if options.name == "ray":
+        return 1
+    if options.workers is not None and options.workers > 1:
+        import torch
+
+        return max(torch.get_num_threads() // options.workers, 1)
+    return None
 
 
 @contextmanager
