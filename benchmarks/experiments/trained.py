@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from torch import nn
 
@@ -17,10 +16,9 @@ from validation.training import Trainer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What came of a run. `step_ms`: of the median epoch, test and set-up left out."""
+    """What came of a run."""
 
     accuracy: float
-    step_ms: float
     outcomes: tuple[Outcome, ...]
 
 
@@ -30,12 +28,9 @@ def trained(
     """Trains `module` in place and tests it. `methods` is called once the module is where it trains."""
     trainer = Trainer(module, recipe, data.train, seed=seed)
     trainer.methods = tuple(methods())
-    epochs = [trainer.run_epoch() for _ in range(recipe.epochs)]
+    for _ in range(recipe.epochs):
+        trainer.run_epoch()
     outcomes = tuple(method.finish() for method in trainer.methods)
     for method in trainer.methods:
         method.close()
-    return Trained(
-        accuracy=evaluate(module, data.test).accuracy,
-        step_ms=median(epoch.step_ms or 1e3 * epoch.seconds / recipe.steps(len(data.train)) for epoch in epochs),
-        outcomes=outcomes,
-    )
+    return Trained(accuracy=evaluate(module, data.test).accuracy, outcomes=outcomes)
