@@ -27,7 +27,7 @@ patterns_option = click.option(
     "--patterns",
     metavar="A,B",
     help="Patterns to choose from: channel, group, width, block, n:m, unstructured; "
-    "width+channel and so on for both at once.",
+    "width+channel and so on for both at once; hierarchical, for attention over image tokens.",
 )
 ends_option = click.option(
     "--include-ends", is_flag=True, help="Let the first (image) convolution and the classifier be thinned out too."

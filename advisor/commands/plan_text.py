@@ -33,10 +33,11 @@ def plan_text(plan: Plan) -> str:
         for layer in plan.layers
         if layer.pattern != "dense"
     ]
+    layers += [[x.name, x.pattern, f"{x.density:.4g}", f"window={x.window} pool={x.pool}", ""] for x in plan.attention]
     columns = ["layer", "pattern", "density", "", "runs by"]
     if not any(row[-1] for row in layers):
         layers, columns = [row[:-1] for row in layers], columns[:-1]
-    dense = len(plan.layers) - len(layers)
+    dense = sum(layer.pattern == "dense" for layer in plan.layers)
     parts = [
         table(["cost", "dense", "plan", "share", "budget", "interval"][: len(rows[0])], rows, right=(1, 2, 3, 4)),
         "",

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from advisor.patterns.option import Option
+from advisor.patterns.option import DENSE, Option
 from advisor.planning.budgets import COSTS, TIMES
 from advisor.planning.build import Built
 from advisor.planning.connect import Connections, connect
-from advisor.planning.remarks import is_masked, memory_remarks, remarks, uncertain
+from advisor.planning.remarks import attention_remarks, is_masked, memory_remarks, remarks, uncertain
 from advisor.planning.solving.shadow import binding
 from advisor.planning.table import Choice
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
+    from advisor.planning.menu.attention import AttentionMenu
+    from advisor.plans.attention import PlanAttention
     from advisor.plans.plan import CostLine, Plan, Selection, Status
     from advisor.runtime.methods import Method
 
@@ -59,7 +61,8 @@ def assemble(
     from advisor.plans.plan import Plan, PlanLayer
 
     table = built.table
-    options = {name: choices[k] for name, choices, k in zip(table.layers, table.options, choice, strict=True)}
+    picked = {name: choices[k] for name, choices, k in zip(table.layers, table.options, choice, strict=True)}
+    options = {layer.name: picked[layer.name] for layer in network.sparsifiable}
     levels = {
         group.name: group.levels[level]
         for group, level in zip(table.groups, table.levels_of(choice), strict=True)
@@ -88,6 +91,7 @@ def assemble(
         )
         for layer in network.sparsifiable
     ]
+    replaced = replaced_attention(built.menu.attention, picked, seed=style.seed)
     timed = profile if built.time_key else None
     lines = _lines(network, built, choice, options, methods, made, limits, timed)
     told = (
@@ -97,11 +101,13 @@ def assemble(
         *uncertain(lines),
         *built.notes,
         *made.notes,
+        *attention_remarks(replaced, limits),
     )
     return Plan(
         model=network.name,
         input_shapes=network.input_shapes,
         layers=tuple(layers),
+        attention=replaced,
         costs=lines,
         objective=quality.objective,
         bound=quality.bound,
@@ -118,6 +124,18 @@ def assemble(
         binding=binding(quality.prices, limits, quality.objective),
         chosen=made.chosen,
         network=network,
+    )
+
+
+def replaced_attention(menu: AttentionMenu, picked: Mapping[str, Option], *, seed: int) -> tuple[PlanAttention, ...]:
+    """The attention layers that are not to stay plain, each with the seed of its new projections."""
+    from advisor.patterns.base import layer_seed
+    from advisor.plans.attention import PlanAttention
+
+    return tuple(
+        PlanAttention.of(site, picked[name], seed=layer_seed(seed, name))
+        for name, site in menu.sites.items()
+        if picked.get(name, DENSE).pattern != "dense"
     )
 
 

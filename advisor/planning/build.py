@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from advisor.devices.energy import Coefficients, energy_mj
 from advisor.errors import BudgetError
 from advisor.patterns.option import Option
+from advisor.planning.attention_rows import attention_losses, with_attention
 from advisor.planning.menu.options import Menu
 from advisor.planning.sensitivity import NOTHING_GIVEN, Given, estimate
 from advisor.planning.table import CostTable, LevelGroup, Peaks
@@ -103,6 +104,7 @@ def build_table(
             notes += (f"the times of profile {profile.name!r} are {profile.origin}, not measured",)
     found = estimate(network, menu.options, sensitivity, exchange=exchange, given=given)
     loss, notes = found.losses, (*notes, *((found.note,) if found.note else ()))
+    rows, said = attention_losses(network, menu.attention, sensitivity, exchange=exchange, given=given)
     table = CostTable(
         layers=tuple(layer.name for layer in layers),
         options=tuple(menu.options[layer.name] for layer in layers),
@@ -113,6 +115,10 @@ def build_table(
         requires=tuple(menu.requires[layer.name] for layer in layers),
         peaks=peaks,
     )
+    table = with_attention(table, network, menu.attention, item=item, coefficients=coefficients, losses=rows)
+    plain: Method = "dense"
+    methods = {**methods, **{name: (plain,) * len(choices) for name, choices in menu.attention.options.items()}}
+    notes = (*notes, *said)
     return Built(table=table, menu=menu, methods=methods, time_key=time_key, times=times, notes=notes, given=given)
 
 

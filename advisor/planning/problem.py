@@ -19,6 +19,7 @@ from advisor.planning.constraints.asked import Asked
 from advisor.planning.constraints.offered import with_pinned
 from advisor.planning.constraints.restrict import restrict, solve_restricted
 from advisor.planning.explaining.basis import basis_of
+from advisor.planning.menu.attention import attention_menu
 from advisor.planning.menu.options import DEFAULT_PATTERNS, checked_patterns, menu
 from advisor.planning.selections import check_selection
 from advisor.planning.sensitivity import Given, sensitivity_named
@@ -156,9 +157,10 @@ def pose(
     estimator = sensitivity or default_sensitivity(has_runs=given.responses is not None)
     check_selection(selection, given)
     asked = constraints or Asked()
-    asked.check_names([layer.name for layer in network.sparsifiable])
+    attention = attention_menu(network, names, asked, timed=_is_timed(profile, tuple(wanted)))
+    asked.check_names([*(layer.name for layer in network.sparsifiable), *attention.options])
     choices = menu(network, names, rounding=rounding, include_ends=include_ends)
-    choices = with_pinned(choices, network, asked, names)
+    choices = replace(with_pinned(choices, network, asked, names), attention=attention)
     built = build_table(
         network,
         choices,
@@ -182,6 +184,7 @@ def pose(
             *(learnt_from(network, given).notes() if estimator == "trained" else ()),
             *(_exchange_note(exchange, names) if exchange or estimator != "trained" else ()),
             *_selection_note(estimator, selection),
+            *attention.notes,
             *(left.notes if left else ()),
         ),
         constraints=asked,
@@ -224,6 +227,12 @@ def _selection_note(sensitivity: str, selection: str) -> tuple[str, ...]:
         f"losses ({sensitivity}) are those of the best connections, but the connections are drawn (selection random), "
         "so more is lost; choose them, too: selection magnitude, taylor or fisher",
     )
+
+
+def _is_timed(profile: Profile | None, wanted: tuple[str, ...]) -> bool:
+    """Whether the costs will hold a time."""
+    asked = any(key in ("latency", "training_latency") for key in wanted)
+    return profile is not None and (asked or profile.settings is not None)
 
 
 def _check_numbers(gap: float, time_limit: float, seed: int) -> None:

@@ -12,6 +12,7 @@ from advisor.planning.build import Built
 from advisor.planning.table import Choice
 
 if TYPE_CHECKING:
+    from advisor.plans.attention import PlanAttention
     from advisor.plans.plan import CostLine
     from advisor.runtime.methods import Method
 
@@ -76,6 +77,20 @@ def memory_remarks(
     copying = [f"{counted[m]} layers {what}" for m, what in _COPIES.items() if counted[m]]
     if "peak_memory" in limits and copying:
         found.append(f"peak_memory leaves out the copies of their inputs that {' and '.join(copying)}")
+    return found
+
+
+def attention_remarks(replaced: Sequence[PlanAttention], limits: Mapping[str, float]) -> list[str]:
+    """What becomes of plain attention that the plan replaces."""
+    if not replaced:
+        return []
+    added = sum(layer.added_params for layer in replaced)
+    found = [
+        f"attention layers that become hierarchical: {len(replaced)}; their projections stay, {added:,} new parameters "
+        "come in untrained, so the network has to be trained; their densities are shares of token pairs"
+    ]
+    if "peak_memory" in limits:
+        found.append("peak_memory counts the activations of plain attention in their place")
     return found
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.patterns.hierarchical import HIERARCHICAL
 from advisor.patterns.option import Option
 from advisor.planning.build import Built, build_table
 from advisor.planning.constraints.asked import Asked
@@ -58,7 +59,8 @@ class OfNetwork:
         return sensitivity_named(self.problem.style.sensitivity).reads_data
 
     def may_vary(self, layer: int, option: Option) -> bool:
-        return may_vary(self.problem.network.sparsifiable[layer], option)
+        # Attention layers stand behind the weights' and have the pairs of tokens that window and pool give.
+        return option.pattern != HIERARCHICAL and may_vary(self.problem.network.sparsifiable[layer], option)
 
     def share(self, layer: int, option: Option) -> float:
         return kept_share(self.problem.network.sparsifiable[layer], option)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from advisor.patterns.hierarchical import HIERARCHICAL
 from advisor.planning.constraints.restrict import restrict
 from advisor.planning.explaining.explanation import Basis
 
@@ -25,7 +26,7 @@ def basis_of(problem: Problem, found: Solution, limits: Mapping[str, float]) -> 
         prices=found.prices,
         allowed=left.kept if left is not None else (),
         asked={name: text for name in table.layers if (text := problem.constraints.text_of(name))},
-        fixed=why_dense(problem.network, problem.style.patterns),
+        fixed=why_dense(problem.network, problem.style.patterns) | dict(problem.built.menu.attention.fixed),
         methods=problem.built.methods,
     )
 
@@ -38,7 +39,7 @@ def why_dense(network: Network, patterns: Sequence[str]) -> dict[str, str]:
     ends = end_layers(network)
     found = {}
     for layer in network.sparsifiable:
-        names = [name for name in patterns if "width" not in name and name != "dense"]
+        names = [name for name in patterns if "width" not in name and name not in ("dense", HIERARCHICAL)]
         able = any(pattern(name).options(layer, DENSITIES) for name in names)
         if able and layer.name in ends:
             found[layer.name] = f"it {ends[layer.name]}, and the ends were not to be thinned out (--include-ends)"

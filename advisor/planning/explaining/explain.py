@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from advisor.errors import PlanError
+from advisor.patterns.hierarchical import HIERARCHICAL
 from advisor.planning.explaining.explain_text import paragraph, prices_text
 from advisor.planning.explaining.explanation import Basis, Explanation, Reason, Step
 from advisor.planning.table import Choice
@@ -59,7 +60,7 @@ def _layer_reason(
             name=name,
             layers=(name,),
             option=options[chosen].label,
-            method="" if options[chosen].pattern in ("dense", "width") else method,
+            method="" if options[chosen].pattern in ("dense", "width", HIERARCHICAL) else method,
             asked=basis.asked.get(name, ""),
             fixed=basis.fixed.get(name, "") if len(options) == 1 else "",
             saves={key: float(column[dense] - column[chosen]) for key, column in columns.items()},

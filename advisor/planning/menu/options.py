@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from advisor.devices.measuring.work import WIDTH_LEVELS
 from advisor.errors import PatternError, PlanError, unknown
+from advisor.patterns.hierarchical import HIERARCHICAL
 from advisor.patterns.narrowed import implied, inner_name
 from advisor.patterns.option import DENSE, Option
+from advisor.planning.menu.attention import NO_ATTENTION, AttentionMenu, held_layers
 from advisor.planning.menu.combine import combined_options, joined, needed
 from advisor.planning.table import Requirement
 
@@ -24,12 +26,14 @@ DEFAULT_PATTERNS = ("channel", "group", "width")
 class Menu:
     """Options of every sparsifiable layer, dense first, with the (group, level) pairs that each needs.
 
-    `width` is None where no layer may be narrowed; then nothing is tied.
+    `width` is None where no layer may be narrowed; then nothing is tied. `attention` holds what attention layers may
+    become, which have no weight of their own.
     """
 
     options: Mapping[str, tuple[Option, ...]]
     requires: Mapping[str, tuple[Requirement, ...]]
     width: WidthLevels | None = None
+    attention: AttentionMenu = NO_ATTENTION
 
 
 def menu(
@@ -47,6 +51,9 @@ def menu(
     al. 2017, 3.1): there the inner sides of the ends narrow with their neighbours. So they do where patterns are
     combined with width ("width+channel"), whose options hold those of width and of the pattern alone.
 
+    Of "hierarchical" this only knows that the projections around such attention keep their channels;
+    `menu.attention.attention_menu` has its options.
+
     Raises:
         PatternError: an unknown pattern or rounding.
         PlanError: the network has no layer that could be thinned out.
@@ -58,7 +65,8 @@ def menu(
     if not network.sparsifiable:
         raise PlanError(f"network {network.name!r} has no convolution or linear layer, so there is nothing to plan")
     inside = tuple(inner_name(name) for name in names if name in combined_names())
-    sparse = tuple(name for name in names if name not in ("width", "dense", *combined_names()))
+    sparse = tuple(name for name in names if name not in ("width", "dense", HIERARCHICAL, *combined_names()))
+    held = held_layers(network, names) if "width" in names else frozenset[str]()
     found = candidates(network, sparse, include_ends=include_ends)
     ends = frozenset() if include_ends else frozenset(end_layers(network))
     masked = {layer.name: tuple(found.get(layer.name, (DENSE,))) for layer in network.sparsifiable}
@@ -67,11 +75,13 @@ def menu(
         masked,
         rounding=rounding,
         levels=levels if "width" in names else (),
-        dense=ends if sparse and not inside else frozenset(),
+        dense=held | (ends if (sparse or HIERARCHICAL in names) and not inside else frozenset()),
     )
     if made.width is None or not inside:
         return made
-    options, requires = joined(made.options, made.requires, combined_options(network, made.width, inside, leave=ends))
+    options, requires = joined(
+        made.options, made.requires, combined_options(network, made.width, inside, leave=ends | held)
+    )
     return Menu(options=options, requires=requires, width=made.width)
 
 
@@ -113,10 +123,12 @@ def checked_patterns(patterns: Sequence[str]) -> tuple[str, ...]:
 
     if isinstance(patterns, str):
         raise PatternError(f"patterns={patterns!r}; expected a list of names, ['channel', 'group']")
-    known = (*pattern_names(), *combined_names())
+    known = (*pattern_names(), *combined_names(), HIERARCHICAL)
     for name in patterns:
         if name not in known:
             raise PatternError(unknown("pattern", str(name), known))
     if not [name for name in patterns if name != "dense"]:
-        raise PatternError(f"no pattern to choose from; expected one or more of: {', '.join(pattern_names())}")
+        raise PatternError(
+            f"no pattern to choose from; expected one or more of: {', '.join((*pattern_names(), HIERARCHICAL))}"
+        )
     return implied(tuple(dict.fromkeys(patterns)))

@@ -169,10 +169,12 @@ def _note(chosen: Sensitivity, given: Given, seconds: float) -> str:
 def checked_rates(rates: Mapping[str, float]) -> dict[str, float]:
     """The exchange rates, or what is wrong with them."""
     from advisor.patterns.base import pattern_names
+    from advisor.patterns.hierarchical import HIERARCHICAL
 
+    known = (*pattern_names(), HIERARCHICAL)
     for name, rate in rates.items():
-        if name not in pattern_names():
-            raise PlanError("exchange: " + unknown("pattern", name, pattern_names()))
+        if name not in known:
+            raise PlanError("exchange: " + unknown("pattern", name, known))
         if isinstance(rate, bool) or not isinstance(rate, int | float) or not math.isfinite(rate) or rate <= 0:
             raise PlanError(f"exchange rate of pattern {name!r} is {rate!r}; expected a positive number")
     return {name: float(rate) for name, rate in rates.items()}

@@ -89,7 +89,8 @@ class HierarchicalAttention(nn.Module):
 
     def _heads(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
         """B (count · C) H W → count maps of B H W heads d. Channels are ordered (which, head, dimension)."""
-        split = x.unflatten(1, (count, self.heads, self.channels // self.heads))
+        batch, _, height, width = x.shape
+        split = x.reshape(batch, count, self.heads, self.channels // self.heads, height, width)
         return split.permute(1, 0, 4, 5, 2, 3).unbind(0)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, like: Tensor) -> Tensor:

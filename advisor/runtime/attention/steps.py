@@ -33,19 +33,19 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int, *, d
     height, width = query.shape[1], query.shape[2]
     sides = window_of(height, width, window)
     below, right = -height % sides[0], -width % sides[1]
-    parts = [_windows(F.pad(part, (0, 0, 0, 0, 0, right, 0, below)), sides) for part in (query, key, value)]
+    q, k, v = (_windows(F.pad(part, (0, 0, 0, 0, 0, right, 0, below)), sides) for part in (query, key, value))
     mask = None
     if below or right:
         real = _real(height, width, sides, below, right, query.device)
         mask = real.repeat(query.shape[0], 1)[:, None, None, :]
-    mixed = F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=dropout)
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
     return _map(mixed, query.shape[0], height + below, width + right, sides)[:, :height, :width]
 
 
 def global_attention(query: Tensor, key: Tensor, value: Tensor, *, dropout: float = 0.0) -> Tensor:
     """Softmax attention of every query to every key: B N heads d against B M heads d → B N heads d."""
-    parts = (part.transpose(1, 2) for part in (query, key, value))
-    return F.scaled_dot_product_attention(*parts, dropout_p=dropout).transpose(1, 2)
+    q, k, v = (part.transpose(1, 2) for part in (query, key, value))
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout).transpose(1, 2)
 
 
 def pooled(x: Tensor, pool: int) -> Tensor:

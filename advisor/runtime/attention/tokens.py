@@ -76,23 +76,24 @@ class TokenHierarchy(nn.Module):
                 f"{self.grid.height}x{self.grid.width}); plan again for inputs of this size"
             )
         drop = self.dropout if self.training else 0.0
-        maps = [part[:, self.grid.prefix :].unflatten(1, self._sides) for part in (query, key, value)]
-        local = local_attention(*maps, self.window, dropout=drop).flatten(1, 2).flatten(2)
-        prefix = y[:, : self.grid.prefix]
-        near: Tensor = self.local_norm(torch.cat((prefix, y[:, self.grid.prefix :] + local), 1))
-        keys, values = self.kv(self.pool_norm(self._pooled(near))).unflatten(2, (2, self.heads, -1)).unbind(2)
-        queries = self.q(near).unflatten(2, (self.heads, -1))
+        q, k, v = (
+            part[:, self.grid.prefix :].reshape(batch, self.grid.height, self.grid.width, self.heads, -1)
+            for part in (query, key, value)
+        )
+        local = local_attention(q, k, v, self.window, dropout=drop).reshape(batch, -1, channels)
+        image = y[:, self.grid.prefix :] + local
+        near: Tensor = self.local_norm(torch.cat((y[:, : self.grid.prefix], image), 1) if self.grid.prefix else image)
+        made = self.kv(self.pool_norm(self._pooled(near)))
+        keys, values = made.reshape(batch, -1, 2, self.heads, channels // self.heads).unbind(2)
+        queries = self.q(near).reshape(batch, tokens, self.heads, -1)
         return global_attention(queries, keys, values, dropout=drop).reshape(batch, tokens, channels) + near
-
-    @property
-    def _sides(self) -> tuple[int, int]:
-        return self.grid.height, self.grid.width
 
     def _pooled(self, near: Tensor) -> Tensor:
         """B N C → B (prefix + pooled positions) C."""
-        image = near[:, self.grid.prefix :].transpose(1, 2).unflatten(2, self._sides)
-        means = pooled(image, self.pool).flatten(2).transpose(1, 2)
-        return torch.cat((near[:, : self.grid.prefix], means), 1) if self.grid.prefix else means
+        prefix, image = near[:, : self.grid.prefix], near[:, self.grid.prefix :].transpose(1, 2)
+        means = pooled(image.reshape(*image.shape[:2], self.grid.height, self.grid.width), self.pool)
+        flat = means.flatten(2).transpose(1, 2)
+        return torch.cat((prefix, flat), 1) if self.grid.prefix else flat
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, grid={tuple(self.grid)}, window={self.window}, pool={self.pool}"
