@@ -29,7 +29,7 @@ class ActivationGradientPruning(Method):
     Nothing gets faster by it here: the gain is a sparse machine's, which reads `trace()`. Evaluation is untouched.
 
     Args:
-        module: what trains, eagerly (hooks and `torch.compile` do not go together).
+        module: what trains; under `torch.compile` the hooks break its graph into more pieces.
         sites: of `place(network)`; layers are found in `module` by name.
         p: share of gradients below the threshold, were they normal; the density that results is another number.
         fifo: thresholds averaged into the next one; until so many are there nothing is pruned. 0: each gradient by its
