@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.figures import samples
+from validation.page.jobs import Desk
 from validation.page.offer import offer_from
 
 APP = str(Path(__file__).parent.parent / "app.py")
@@ -172,13 +173,23 @@ def test_a_finished_validation_is_shown(start, tmp_path: Path) -> None:
     assert not page.dataframe
     question = page.session_state["restored"].question
     folder = offer_from(["--home", str(tmp_path)]).folder(
-        "validations", question, 0, "cluttered", 2, 2, ("uniform", "erk", "width")
+        "validations", question, 0, "cluttered", 2, 2, ("uniform", "erk", "width"), ()
     )
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(samples.report() | {"verdict": {"text": "width wins here"}}))
     settled(page)
     assert page.info[0].value == "width wins here"
     assert list(page.dataframe[0].value["plan"]) == ["dense", "plan", "diverged"]
+
+
+def test_training_methods_are_one_run_more_each(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(Desk, "command", lambda self, key, arguments, folder: asked.append(arguments))
+    page = press(start(model="zoo:digits_cnn", budget=["macs=50%"], patterns="channel", view="Validation"), "Plan")
+    page.multiselect(key="methods").set_value(["rigl", "orthogonal"])
+    press(page, "Start")
+    words_asked = asked[0]
+    assert [words_asked[i + 1] for i, word in enumerate(words_asked) if word == "--method"] == ["rigl", "orthogonal"]
 
 
 def test_losses_on_data_are_one_choice_more(start) -> None:

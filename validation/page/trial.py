@@ -13,6 +13,7 @@ from advisor.figures.wording import cost_title
 from advisor.network import Network
 from advisor.planning.baselines import BASELINES
 from advisor.plans.plan import Plan
+from validation.methods.registry import described
 from validation.page import work
 from validation.page.choices import Choices
 from validation.page.common import desk, draw, one_line
@@ -30,20 +31,29 @@ def validate(network: Network, plan: Plan, choices: Choices, offer: Offer) -> No
     st.caption(
         "Trains the dense network, the plan and its baselines alike for a short while, and times what comes out."
     )
-    columns = st.columns([2, 1, 1, 3, 1], vertical_alignment="bottom")
+    columns = st.columns([2, 1, 1, 3, 3, 1], vertical_alignment="bottom")
     # What was last started for these choices, so that a refresh finds it running.
-    last = desk().notes.get(("validation", choices.question), (sets[0], 2, 2, BASELINES))
+    last = desk().notes.get(("validation", choices.question), (sets[0], 2, 2, BASELINES, ()))
     data = columns[0].selectbox("Data", sets, sets.index(last[0]), key=f"data for {sets[0]}")
     epochs = columns[1].number_input("Epochs", 1, 1000, last[1], key="epochs")
     seeds = columns[2].number_input("Seeds", 1, 20, last[2], key="seeds")
     names = columns[3].multiselect("Baselines", BASELINES, list(last[3]), key="baselines")
-    start = columns[4].button("Start", type="primary", width="stretch")
+    methods = columns[4].multiselect(
+        "Methods",
+        sorted(one["name"] for one in described()),
+        list(last[4]),
+        key="methods",
+        placeholder="plain training alone",
+        help="Each is one run more beside the others; the command line takes their settings, too.",
+    )
+    start = columns[5].button("Start", type="primary", width="stretch")
     download = not work.is_local(data) and st.checkbox("Download the data where it is missing", key="download")
     if start:
-        desk().notes["validation", choices.question] = (data, int(epochs), int(seeds), tuple(names))
+        desk().notes["validation", choices.question] = (data, int(epochs), int(seeds), tuple(names), tuple(methods))
     run, folder = work.validation(
         desk(), choices, plan, offer,
-        data=data, epochs=int(epochs), seeds=int(seeds), baselines=tuple(names), download=download, start=start,
+        data=data, epochs=int(epochs), seeds=int(seeds), baselines=tuple(names), methods=tuple(methods),
+        download=download, start=start,
     )  # fmt: skip
     if run is not None and run.state == "running":
         watch_validation(run, folder)

@@ -137,11 +137,12 @@ def validation(
     epochs: int,
     seeds: int,
     baselines: tuple[str, ...],
+    methods: tuple[str, ...],
     download: bool,
     start: bool,
 ) -> tuple[Command | None, Path]:
     """Training the plan beside its alternatives, and the folder with the report."""
-    question = (choices.question, offer.stamp(choices.profile), data, epochs, seeds, baselines)
+    question = (choices.question, offer.stamp(choices.profile), data, epochs, seeds, baselines, methods)
     folder = offer.folder("validations", *question)
     key = ("validate", question)
     if start:
@@ -150,6 +151,7 @@ def validation(
         arguments = ["validate", choices.model, "--plan", str(folder / "plan.json"), "--data", data]
         arguments += ["--epochs", str(epochs), "--seeds", str(seeds), "--out", str(folder)]
         arguments += ["--baselines", ",".join(baselines)]
+        arguments += [word for name in methods for word in ("--method", name)]
         arguments += ["--download"] if download else []
         # Times of training steps do not predict the latency that a validation measures.
         profile = offer.profile(choices.profile)
