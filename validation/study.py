@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -289,7 +289,7 @@ def _judge(
         said += [f"{one.label} is over a budget: {text}" for text in over.get(one.label, ())]
     said += [f"{run['plan']}, seed {run['seed']} failed: {run['problem']}" for run in runs if run["problem"]]
     said += [f"{run['plan']} was stopped {run['stopped']}" for run in runs if run.get("stopped")]
-    said += [f"{run['plan']}: {note}" for run in runs for note in run.get("method", {}).get("notes", ())]
+    said += methods_notes(runs)
     settings = study.settings() | {
         "seeds": list(study.seeds),
         "schedule": "one-cycle rate, the same batches for every plan of a seed",
@@ -310,6 +310,20 @@ def _judge(
         missing=missing,
         notes=tuple(dict.fromkeys(said)),
     )
+
+
+def methods_notes(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What training methods said of their runs; with the seed where that is not what they say of every seed."""
+    found: dict[tuple[str, str], list[int]] = {}
+    seeds: dict[str, int] = {}
+    for run in runs:
+        seeds[run["plan"]] = seeds.get(run["plan"], 0) + 1
+        for note in dict.fromkeys(run.get("method", {}).get("notes", ())):
+            found.setdefault((run["plan"], note), []).append(run["seed"])
+    return [
+        f"{plan}: {note}" if len(where) == seeds[plan] else f"{plan}, seed {', '.join(map(str, where))}: {note}"
+        for (plan, note), where in found.items()
+    ]
 
 
 def over_budget(plan: Plan) -> tuple[str, ...]:
