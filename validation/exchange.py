@@ -64,6 +64,8 @@ def losses_by_pattern(
         given: data, where the sensitivity needs it.
         sensitivity: that estimates; the plan's own where None.
     """
+    from advisor.patterns.hierarchical import HIERARCHICAL
+    from advisor.planning.attention_rows import replaced_loss
     from advisor.planning.sensitivity import losses
     from advisor.planning.sensitivity.rates import loss_parts, with_narrowing
 
@@ -73,6 +75,8 @@ def losses_by_pattern(
     for layer in plan.layers:
         for pattern, loss in loss_parts(options[layer.name], found[layer.name])[0].items():
             parts[pattern] = parts.get(pattern, 0.0) + loss
+    if plan.attention:
+        parts[HIERARCHICAL] = replaced_loss(network, plan.attention, sensitivity or plan.sensitivity, given)
     return parts
 
 
@@ -205,6 +209,8 @@ def way_of(plan: Plan) -> str:
     found = sorted({name for layer in plan.layers for name in layer.pattern.split("+")} - {"dense"})
     sparse = [name for name in found if name != "width"]
     words = (["narrowing"] if "width" in found else []) + ([f"{'/'.join(sparse)} connections"] if sparse else [])
+    if plan.attention:
+        words.append("hierarchical attention")
     return " with ".join(words) or "keeping everything"
 
 

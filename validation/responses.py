@@ -17,8 +17,11 @@ FILE = "responses.json"
 
 
 def responses_of(network: Network, study: Study, runs: Sequence[Mapping[str, Any]]) -> Responses:
-    """The finished runs of a study as responses; those that failed or trained by a method teach nothing of layers."""
-    plain = [one for one in study.contestants if one.method is None]
+    """The finished runs of a study as responses; those that failed or trained by a method teach nothing of layers.
+
+    Nor do plans that replace attention: what they lose is not their layers' alone.
+    """
+    plain = [one for one in study.contestants if one.method is None and (one.plan is None or not one.plan.attention)]
     settings = study.settings()
     key = digest(json.dumps(settings, sort_keys=True).encode())
     digests = {one.label: plan_digest(one.plan) for one in plain}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.devices.energy import Coefficients, energy_mj
+from advisor.errors import PlanError
 from advisor.patterns import hierarchical
 from advisor.patterns.hierarchical import HIERARCHICAL
 from advisor.patterns.option import DENSE, Option
@@ -20,6 +21,7 @@ from advisor.planning.table import CostTable
 if TYPE_CHECKING:
     from advisor.network import Network
     from advisor.patterns.hierarchical import AttentionShape
+    from advisor.plans.attention import PlanAttention
 
 Floats = NDArray[np.float64]
 FLOAT_BYTES = 4  # of activations, as energy counts them everywhere
@@ -108,6 +110,26 @@ def attention_losses(
     )
     scaled = f", times {rate:.4g} (exchange)" if rate != 1 else "; train the plan beside others before it is believed"
     return losses, (said + scaled,)
+
+
+def replaced_loss(network: Network, layers: Sequence[PlanAttention], sensitivity: str, given: Given) -> float:
+    """What a plan's replaced attention layers are taken to lose together, before any exchange rate.
+
+    Raises:
+        PlanError: a layer that the network lacks, or that cannot become hierarchical in it.
+    """
+    from advisor.runtime.attention.sites import attention_sites
+
+    able = attention_sites(network).able
+    for layer in layers:
+        if layer.name not in able:
+            raise PlanError(f"attention layer {layer.name} cannot become hierarchical in {network.name!r}; plan anew")
+    menu = AttentionMenu(
+        sites={layer.name: able[layer.name] for layer in layers},
+        options={layer.name: (DENSE, layer.option) for layer in layers},
+    )
+    losses, _ = attention_losses(network, menu, sensitivity, exchange=None, given=given)
+    return float(sum(column[1] for column in losses.values()))
 
 
 def _distinct(options: tuple[Option, ...]) -> tuple[Option, ...]:

@@ -82,11 +82,20 @@ def predict_latency(
     options = plan_options(network, plan)
     methods, notes = planned_methods(network, plan, profile, training=training)
     made = predict_options(network, profile, options, training=training, methods=methods)
-    made = replace(made, notes=(*made.notes, *notes))
+    made = replace(made, notes=(*made.notes, *notes, *_untimed(plan, profile)))
     if tuple(plan.input_shapes) != tuple(network.input_shapes):
         note = f"the plan was made for inputs {plan.input_shapes}, the times are for {network.input_shapes}"
         made = replace(made, notes=(*made.notes, note))
     return made
+
+
+def _untimed(plan: Plan, profile: Profile) -> tuple[str, ...]:
+    if not plan.attention:
+        return ()
+    return (
+        f"attention layers that become hierarchical: {len(plan.attention)}; profile {profile.name!r} has no time of "
+        "that, so they count as plain attention; measure the whole (advisor latency --plan --verify)",
+    )
 
 
 def _predict_run(network: Network, profile: Profile, plan: Plan | None, *, training: bool) -> Prediction:
