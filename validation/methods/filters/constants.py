@@ -44,7 +44,7 @@ def constant_inputs(network: Network, module: nn.Module) -> Mapping[str, tuple[T
 
             hooks.append(module.get_submodule(layer.name).register_forward_pre_hook(keep))
     try:
-        with torch.no_grad(), evaluation(module), Unknowing():
+        with torch.no_grad(), evaluation(module), Unknowing():  # type: ignore[no-untyped-call]
             module(*inputs)
     finally:
         for hook in hooks:

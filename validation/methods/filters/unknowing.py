@@ -23,7 +23,7 @@ _DECIDES = "operator {} makes a decision that depends on the input, so no filter
 _MASKING = ("where", "masked_fill", "masked_fill_")  # their outcome may leave an operand out
 
 
-class Unknowing(TorchDispatchMode):
+class Unknowing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs torch operators on numbers of which NaN stands for "depends on the input".
 
     Raises:
@@ -78,7 +78,8 @@ def _convolution(func: Any, given: Tensor, weight: Tensor, bias: Tensor | None, 
 
 def _marked(out: Tensor, readers: Tensor) -> Tensor:
     """`readers` counts the unknown numbers behind each element; half of one is beyond any rounding error."""
-    return out.masked_fill(readers > 0.5, math.nan)
+    marked: Tensor = out.masked_fill(readers > 0.5, math.nan)
+    return marked
 
 
 def _norm(func: Any, given: Tensor, scale: Tensor | None, *others: Any, **named: Any) -> Any:
@@ -95,13 +96,14 @@ def _product(func: Any, left: Tensor, right: Tensor, **named: Any) -> Tensor:
     unknown = [side.isnan() for side in (left, right)]
     out = func(left.masked_fill(unknown[0], 0), right.masked_fill(unknown[1], 0), **named)
     ones = [side.to(out.dtype) for side in (*unknown, left != 0, right != 0)]  # NaN is not zero either
-    return _marked(out, func(ones[0], ones[3]) + func(ones[2], ones[1]))
+    readers: Tensor = func(ones[0], ones[3]) + func(ones[2], ones[1])
+    return _marked(out, readers)
 
 
 def _sum_and_product(func: Any, added: Tensor, left: Tensor, right: Tensor, **named: Any) -> Tensor:
     """As `aten.addmm` and `aten.baddbmm`."""
     plain = torch.ops.aten.mm.default if left.dim() == 2 else torch.ops.aten.bmm.default
-    product = _product(plain, left, right) * named.get("alpha", 1)
+    product: Tensor = _product(plain, left, right) * named.get("alpha", 1)
     return product + added * named.get("beta", 1)
 
 
