@@ -90,7 +90,7 @@ def _exported(module: nn.Module, inputs: tuple[Any, ...], label: str) -> Any:
         log.setLevel(logging.ERROR)
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(module, inputs, dynamo=True, verbose=False)
+            program = torch.onnx.export(module, inputs, dynamo=True, optimize=False, verbose=False)
         assert program is not None
         return program.model_proto
     except Exception as error:

@@ -78,7 +78,7 @@ def read_masks(path: str | Path, format_name: str) -> dict[str, torch.Tensor]:
         raise PlanError(f"{place}: {error}") from error
     if wrong := next((name for name, mask in held.items() if mask.dtype != np.bool_), None):
         raise PlanError(f"{place}: mask {wrong[:100]!r} is {held[wrong].dtype}, expected bool; export the plan anew")
-    return {name: torch.from_numpy(mask) for name, mask in held.items()}
+    return {name: torch.from_numpy(held[name]) for name in sorted(held)}
 
 
 def check_fit(masks: Mapping[str, torch.Tensor], module: nn.Module, where: str | Path, ending: str = "") -> None:

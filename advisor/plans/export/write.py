@@ -76,8 +76,8 @@ def export_plan(
     chosen = exporter(to)
     check_has_network(plan)
     _check_asked(chosen, module, schedule, plan)
-    plan = _closed(plan, module, example_inputs)
-    place = Path(path)
+    plan, place = _closed(plan, module, example_inputs), Path(path)
+    _check_place(place)
     stem = place.name.removesuffix(chosen.suffix) if place.name.endswith(chosen.suffix) else place.stem
     made = chosen.export(Source(plan=plan, stem=stem, module=module, example_inputs=example_inputs, schedule=schedule))
     beside = {place.with_name(stem + ending): data for ending, data in made.beside.items()}
@@ -108,6 +108,13 @@ def read_provenance(path: str | Path, to: str) -> dict[str, Any]:
         return chosen.provenance(data)
     except PlanError as error:
         raise PlanError(f"{place}: {error}") from error
+
+
+def _check_place(place: Path) -> None:
+    """Refuses a place that no file can have before the work is done for it."""
+    if not place.parent.is_dir() or place.is_dir():
+        reason = "it is a folder" if place.is_dir() else f"there is no folder {place.parent}"
+        raise AdvisorError(f"cannot write {place}: {reason}; choose another place (--out)")
 
 
 def _check_asked(chosen: Exporter, module: nn.Module | None, schedule: MaskSchedule | None, plan: Plan) -> None:
