@@ -92,7 +92,7 @@ class GradientPruner:
         if self._generator is None or self._generator.device != device:
             self._generator = torch.Generator(device).manual_seed(self.seed)
             if self._draws is not None:
-                self._generator.set_state(self._draws)
+                self._generator.set_state(self._draws.cpu())
                 self._draws = None
         return self._generator
 
