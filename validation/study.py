@@ -26,7 +26,7 @@ from validation.exchange import Exchange, exchange, losses_by_pattern, verdict
 from validation.folder import alone, discard, open_folder
 from validation.logs import Logs, check_tensorboard
 from validation.matrix import run_all, total_steps
-from validation.methods.at_work import as_found
+from validation.methods.at_work import as_found, try_methods
 from validation.progress import Monitor
 from validation.rates import check_training, with_rate
 from validation.receipts import Counts, Timings, count, time_all
@@ -142,6 +142,7 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
             methods=wish.methods,
         )
         study = replace(study, contestants=contestants)
+        try_methods(study)
         open_folder(study)
         dense = study.build(0)
         counts = {one.label: count(one, dense, network) for one in contestants}

@@ -11,7 +11,7 @@ import torch
 
 from advisor.files import write_bytes
 from advisor.plans.plan import load_plan
-from validation.contestants import Contestant
+from validation.contestants import Contestant, begin
 from validation.methods.method import Method, Outcome, Run
 from validation.receipts import count
 from validation.training import Trainer, placed
@@ -53,6 +53,20 @@ def attached(study: Study, contestant: Contestant, trainer: Trainer) -> tuple[Me
         sample=sample,
     )
     return tuple(one.attach(run) for one in contestant.settings)
+
+
+def try_methods(study: Study) -> None:
+    """Attaches every contestant's training methods once and takes them off, before anything long begins.
+
+    Raises:
+        AdvisorError: one cannot do its work on this network, plan or number of steps.
+    """
+    for contestant in study.contestants:
+        if contestant.settings:
+            seed = study.seeds[0]
+            module = begin(contestant, study.build, seed, study.checkpoint)
+            for method in attached(study, contestant, Trainer(module, study.recipe, study.data.train, seed=seed)):
+                method.close()
 
 
 def finished(study: Study, methods: Sequence[Method], name: str) -> Outcome:

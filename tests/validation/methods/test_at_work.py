@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import advisor
+from advisor.errors import AdvisorError
 from advisor.network import Network
 from advisor.plans.plan import Plan
 from validation.methods.method import Method, MethodSettings, Outcome, Run
@@ -131,3 +132,18 @@ def test_a_run_that_was_cut_off_goes_on_with_its_method(
     ]
     epochs = [[epoch["numbers"] for epoch in run["epochs"]] for run in whole["runs"]]
     assert epochs == [[epoch["numbers"] for epoch in run["epochs"]] for run in resumed["runs"]]
+
+
+def test_what_cannot_be_attached_is_refused_before_anything_trains(wish: Wish, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    import validation.study
+
+    monkeypatch.setattr(validation.study, "run_all", lambda job: pytest.fail("it trained"))
+    for text, said in (
+        ("rigl@dense:every=1", "write rigl@plan"),
+        ("rigl", "would ever move"),
+        ("set:drop=2", "drop=2"),
+    ):
+        with pytest.raises(AdvisorError, match=said):
+            validate(replace(wish, methods=parse_methods((text,))), shown=False)

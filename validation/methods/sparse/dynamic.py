@@ -42,6 +42,7 @@ class Dynamic(Masked):
     """
 
     def __init__(self, module: nn.Module, plan: Plan, optimizer: torch.optim.Optimizer, *, drop: float) -> None:
+        check_drop(type(self).__name__, drop)
         super().__init__(masked_weights(module, plan), optimizer)
         self.plan, self.drop = plan, drop
         self.updates = self.moved = 0
@@ -110,6 +111,7 @@ class SET(Dynamic):
         steps: int,
         seed: int = 0,
     ) -> None:
+        check_every("SET", every)
         super().__init__(module, plan, optimizer, drop=drop)
         self.every, self.total, self.seed = every, steps, seed
 
@@ -146,6 +148,7 @@ class RigL(Dynamic):
         end: int,
         anneal: bool = True,
     ) -> None:
+        check_every("RigL", every, end)
         super().__init__(module, plan, optimizer, drop=drop)
         self.every, self.end, self.anneal = every, end, anneal
 
@@ -163,58 +166,66 @@ class RigL(Dynamic):
         super().after_backward()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _DynamicSettings(MethodSettings):
-    drop: float = 0.3
+def check_drop(name: str, drop: float) -> None:
+    """Raises AdvisorError for a share that is none."""
+    if not 0 < drop < 1:
+        raise AdvisorError(f"{name}: drop={drop:g}; expected a share of the connections in (0, 1), 0.3 as published")
 
-    def module(self, dense: nn.Module, plan: Plan | None, *, rescale: bool) -> nn.Module:
-        return masked_module(dense, needed(plan, self.name), rescale=rescale)
 
-    def _check(self, every: int, end: int) -> None:
-        """Refuses what would leave the masks as they are."""
-        if not 0 < self.drop < 1:
-            raise AdvisorError(
-                f"--method {self.name}: drop={self.drop:g}; expected a share in (0, 1), 0.3 as published"
-            )
-        if every >= end:
-            raise AdvisorError(
-                f"--method {self.name}: masks would never move: updates come every {every} steps, the last possible "
-                f"one before step {end}; set every below {end}, or train for more epochs"
-            )
+def check_every(name: str, every: int, end: int | None = None) -> None:
+    """Raises AdvisorError where updates have no distance, or none comes before step `end`."""
+    if every < 1:
+        raise AdvisorError(f"{name}: every={every}; expected 1 or more steps between updates")
+    if end is not None and every >= end:
+        raise AdvisorError(
+            f"{name}: no connection would ever move: updates come every {every} steps, the last possible one before "
+            f"step {end}; set every below {end}, or train for more epochs"
+        )
 
 
 @register_method("set", target="plan")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SETSettings(_DynamicSettings):
+class SETSettings(MethodSettings):
     """Connections move: the weakest go, others grow at random (Mocanu et al. 2018). every=0 is once per epoch."""
 
+    drop: float = 0.3
     every: int = 0
 
+    def __post_init__(self) -> None:
+        check_drop("set", self.drop)
+        check_every("set", self.every or 1)
+
+    def module(self, dense: nn.Module, plan: Plan | None, *, rescale: bool) -> nn.Module:
+        return masked_module(dense, needed(plan, self.name), rescale=rescale)
+
     def attach(self, run: Run) -> SET:
-        if self.every < 0:
-            raise AdvisorError(f"--method set: every={self.every}; expected steps between updates, or 0 for each epoch")
         every, total = self.every or run.steps_per_epoch, run.epochs * run.steps_per_epoch
-        self._check(every, total)
+        check_every("set", every, total)
         plan = needed(run.plan, self.name)
         return SET(run.module, plan, run.optimizer, drop=self.drop, every=every, steps=total, seed=run.seed)
 
 
 @register_method("rigl", target="plan")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RigLSettings(_DynamicSettings):
+class RigLSettings(MethodSettings):
     """Connections move: the weakest go, the steepest grow (Evci et al. 2020), up to `until` of all steps."""
 
+    drop: float = 0.3
     every: int = 100
     until: float = 0.75
     anneal: bool = True
 
+    def __post_init__(self) -> None:
+        check_drop("rigl", self.drop)
+        check_every("rigl", self.every)
+        if not 0 < self.until <= 1:
+            raise AdvisorError(f"rigl: until={self.until:g}; expected a share of the training in (0, 1]")
+
+    def module(self, dense: nn.Module, plan: Plan | None, *, rescale: bool) -> nn.Module:
+        return masked_module(dense, needed(plan, self.name), rescale=rescale)
+
     def attach(self, run: Run) -> RigL:
-        if self.every < 1 or not 0 < self.until <= 1:
-            raise AdvisorError(
-                f"--method rigl: every={self.every}, until={self.until:g}; expected 1 or more steps, and a share "
-                "of the training in (0, 1]"
-            )
         end = math.floor(self.until * run.epochs * run.steps_per_epoch)
-        self._check(self.every, end)
+        check_every("rigl", self.every, end)
         plan = needed(run.plan, self.name)
         return RigL(run.module, plan, run.optimizer, drop=self.drop, every=self.every, end=end, anneal=self.anneal)

@@ -150,6 +150,16 @@ class IncrementalSettings(MethodSettings):
     until: float = 0.5
     new: str = "initial"
 
+    def __post_init__(self) -> None:
+        for name, fits, expected in (
+            ("start", 0 < self.start < 1, "a density in (0, 1)"),
+            ("every", self.every >= 0, "steps between doublings, or 0"),
+            ("until", 0 < self.until <= 1, "a share of the training in (0, 1]"),
+            ("new", self.new in ("zero", "initial"), "zero or initial"),
+        ):
+            if not fits:
+                raise AdvisorError(f"incremental: {name}={getattr(self, name)}; expected {expected}")
+
     def module(self, dense: nn.Module, plan: Plan | None, *, rescale: bool) -> nn.Module:
         return dense if plan is None else masked_module(dense, plan, rescale=rescale)
 
@@ -157,18 +167,13 @@ class IncrementalSettings(MethodSettings):
         """The ramp in a training of `steps` steps.
 
         Raises:
-            AdvisorError: settings that make no ramp, or one that the training ends before.
+            AdvisorError: the training would end before the ramp does.
         """
-        if not 0 < self.start < 1 or self.every < 0 or not 0 < self.until <= 1 or self.new not in ("zero", "initial"):
-            raise AdvisorError(
-                f"--method incremental: start={self.start:g}, every={self.every}, until={self.until:g}, "
-                f"new={self.new}; expected start in (0, 1), every 0 or more, until in (0, 1], new zero or initial"
-            )
         doublings = math.ceil(-math.log2(self.start) - 1e-9)
         every = self.every or max(1, math.floor(self.until * steps / doublings))
         if doublings * every >= steps:
             raise AdvisorError(
-                f"--method incremental: from start={self.start:g} the network is whole after {doublings} doublings, at "
+                f"incremental: from start={self.start:g} the network is whole after {doublings} doublings, at "
                 f"step {doublings * every}, but training ends at step {steps}; lower every or train longer"
             )
         return incremental_schedule(self.start, every)
@@ -180,6 +185,6 @@ class IncrementalSettings(MethodSettings):
         if run.plan is not None:
             seeds |= {planned.name: planned.seed for planned in run.plan.layers}
         if not weights:
-            raise AdvisorError(f"--method incremental: network {run.network.name!r} has no layer that could grow")
+            raise AdvisorError(f"incremental: network {run.network.name!r} has no layer that could grow")
         new: New = "zero" if self.new == "zero" else "initial"
         return Incremental(weights, run.optimizer, schedule, seeds=seeds, new=new)

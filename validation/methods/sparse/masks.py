@@ -179,7 +179,7 @@ def needed(plan: Plan | None, method: str) -> Plan:
     """
     if plan is None:
         raise PlanError(
-            f"--method {method}@dense: the dense network has no connections to choose; write {method}@plan, so that a "
-            "plan says how many each layer keeps"
+            f"{method}: the dense network has no connections to choose; write {method}@plan, so that a plan says how "
+            "many each layer keeps"
         )
     return plan

@@ -110,7 +110,7 @@ def test_rigl_drops_the_weakest_and_grows_the_steepest_channel_pairs():
 
 def test_the_optimiser_forgets_what_went_and_what_came():
     plan = mixed()
-    module, made, method = rigl(plan, every=100)
+    module, made, method = rigl(plan, every=100, end=200)
     train(module, made, range(3), [method])
     old = {name: one.gone.clone() for name, one in method.weights.items()}
     inputs, wanted = batch(3)
@@ -197,20 +197,28 @@ def test_rows_that_a_repair_emptied_stay_empty():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("kind", "settings", "said"),
     [
-        (RigLSettings(drop=0.0), "drop=0"),
-        (RigLSettings(drop=1.5), "drop=1.5"),
-        (RigLSettings(every=0), "every=0"),
-        (RigLSettings(until=1.5), "until=1.5"),
-        (RigLSettings(every=100), "would never move"),
-        (SETSettings(every=-2), "every=-2"),
-        (SETSettings(every=100), "would never move"),
+        (RigLSettings, {"drop": 0.0}, "rigl: drop=0"),
+        (RigLSettings, {"drop": 1.5}, "rigl: drop=1.5"),
+        (RigLSettings, {"every": 0}, "rigl: every=0"),
+        (RigLSettings, {"until": 1.5}, "rigl: until=1.5"),
+        (RigLSettings, {"every": 75}, "rigl: no connection would ever move.*before step 75"),
+        (SETSettings, {"drop": 1.0}, "set: drop=1"),
+        (SETSettings, {"every": -2}, "set: every=-2"),
+        (SETSettings, {"every": 100}, "set: no connection would ever move"),
     ],
 )
-def test_settings_that_move_nothing_are_refused(settings, said):
+def test_settings_that_move_nothing_are_refused(kind, settings, said):
     with pytest.raises(AdvisorError, match=said):
-        settings.attach(run_of(mixed()))
+        kind(**settings).attach(run_of(mixed()))
+
+
+@pytest.mark.parametrize(("make", "name"), [(rigl, "RigL"), (evolving, "SET")])
+@pytest.mark.parametrize(("settings", "said"), [({"drop": 1.0}, "drop=1"), ({"every": 0}, "every=0")])
+def test_classes_refuse_them_too(make, name, settings, said):
+    with pytest.raises(AdvisorError, match=f"{name}: {said}"):
+        make(mixed(), **settings)
 
 
 @pytest.mark.parametrize("settings", [RigLSettings(every=10), SETSettings(), MaskedSettings()])
