@@ -27,7 +27,7 @@ from advisor.errors import TraceError
 from advisor.network import Shape
 
 SCHEMA = "sparsity-advisor/gradient-trace-1"
-Optional = tuple[float | None, ...]
+PerLayer = tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +55,11 @@ class TracedStep:
 
     step: int
     batch: int
-    input_density: Optional
-    output_gradient_density: Optional
-    before_density: Optional
-    after_density: Optional
-    threshold: Optional
+    input_density: PerLayer
+    output_gradient_density: PerLayer
+    before_density: PerLayer
+    after_density: PerLayer
+    threshold: PerLayer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

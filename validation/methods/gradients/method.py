@@ -92,22 +92,26 @@ class ActivationGradientPruning(Method):
             ) from error
 
         def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if not (self._at_work and args and isinstance(args[0], Tensor)):
+            inputs = _read(args, kwargs)
+            if inputs is None or not self._at_work:
                 return None
-            inputs = args[0]
             self._batch = self._batch or len(inputs)
             if self._recording:
                 self._counts[name].add("input", counted(inputs))
             if site.at != "input" or not inputs.requires_grad:
                 return None
-            return (prune_gradient(inputs, self.pruners[name]), *args[1:]), kwargs
+            pruned = prune_gradient(inputs, self.pruners[name])
+            swapped = {key: pruned if item is inputs else item for key, item in kwargs.items()}
+            return tuple(pruned if item is inputs else item for item in args), swapped
 
         def leave(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            if not (self._at_work and args and isinstance(output, Tensor) and output.requires_grad):
+            inputs = _read(args, kwargs)
+            if inputs is None or not (self._at_work and isinstance(output, Tensor) and output.requires_grad):
                 return None
             if self._recording:
                 groups = int(getattr(layer, "groups", site.layer.groups))
-                self._recorder.observe(name, tuple(args[0].shape), tuple(output.shape), groups, max(self._batch, 1))
+                shapes = tuple(inputs.shape), tuple(output.shape)
+                self._recorder.observe(name, *shapes, groups, max(self._batch, 1))
                 output.register_hook(lambda gradient: self._counts[name].add("output_gradient", counted(gradient)))
             return prune_gradient(output, self.pruners[name]) if site.at == "output" else None
 
@@ -181,6 +185,11 @@ class ActivationGradientPruning(Method):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+
+def _read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """The tensor that a layer was called with, by position or by name."""
+    return next((item for item in (*args, *kwargs.values()) if isinstance(item, Tensor)), None)
 
 
 def _seed(seed: int, number: int) -> int:

@@ -1,4 +1,12 @@
-"""Orthogonal convolutions in training, after Wang et al. 2020 (Orthogonal Convolutional Neural Networks)."""
+"""Orthogonal convolutions in training, after Wang et al. 2020 (Orthogonal Convolutional Neural Networks).
+
+In any training loop:
+
+    orthogonality = Orthogonality(model, regularised(advisor.analyze(model, example_input)), strength=0.1)
+    (loss(model(images), labels) + orthogonality.penalty()).backward()
+
+`conv_orthogonality` judges a single weight.
+"""
 
 from validation.methods.orthogonal.existence import cautions, existence
 from validation.methods.orthogonal.loss import conv_orthogonality, kernel_orthogonality, minimum

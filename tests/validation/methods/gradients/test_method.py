@@ -152,6 +152,28 @@ def test_evaluation_and_closing_leave_the_network_alone() -> None:
     assert torch.equal(wanted, x.grad)
 
 
+def test_layers_called_by_name_are_pruned_like_others() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.two(input=self.one(input=x).relu()).relu().mean((2, 3))
+
+    torch.manual_seed(0)
+    net = Named()
+    method = ActivationGradientPruning(
+        net, place(advisor.analyze(net, torch.zeros(SHAPE))), p=0.9, fifo=0, trace_every=1
+    )
+    net(torch.randn(SHAPE)).square().sum().backward()
+    method.after_backward()
+    step = settle(method).steps[0]
+    assert step.input_density[0] == 1
+    assert step.after_density[1] is not None
+    assert step.after_density[1] < 0.7
+
+
 def test_epochs_sum_up_their_own_steps() -> None:
     net, analysed = network()
     method = ActivationGradientPruning(net, place(analysed), p=0.9, fifo=1, trace_every=2)
