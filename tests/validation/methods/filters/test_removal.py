@@ -208,6 +208,7 @@ def test_a_resnet_as_it_comes() -> None:
     assert sum(p.numel() for p in found.plan.apply(module).parameters()) == found.plan.costs["params"].plan
 
 
+@pytest.mark.slow
 def test_a_timm_network_with_norms_that_activate() -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
