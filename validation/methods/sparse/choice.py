@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.patterns.draw import Bools, Floats
+from advisor.patterns.draw import Bools, Floats, rows_of, smallest
 
 Ints = NDArray[np.int64]
 
@@ -18,7 +20,7 @@ def ranks(values: NDArray[np.generic], sets: Ints) -> Ints:
         sets: the same shape, the number of each value's set.
     """
     flat = sets.ravel()
-    order = np.lexsort((np.arange(flat.size), values.ravel(), flat))
+    order = np.lexsort((values.ravel(), flat))  # stable: ties stay in order
     starts = np.concatenate([[0], np.cumsum(np.bincount(flat))[:-1]]) if flat.size else np.zeros(0, np.int64)
     found = np.empty(flat.size, np.int64)
     found[order] = np.arange(flat.size) - starts[flat[order]]
@@ -33,7 +35,7 @@ def weakest(scores: Floats, units: Bools, share: float) -> Bools:
     live = np.flatnonzero(units)
     count = int(share * live.size + 1e-9)
     found = np.zeros(units.shape, np.bool_)
-    found.reshape(-1)[live[np.argsort(scores.reshape(-1)[live], kind="stable")[:count]]] = True
+    found.reshape(-1)[live] = smallest(scores.reshape(-1)[live], count)
     return found
 
 
@@ -43,8 +45,8 @@ def regrown(units: Bools, dropped: Bools, order: NDArray[np.generic], sets: Ints
     Args:
         units: that lived.
         dropped: of those, which go.
-        order: the smallest come first; of everything that does not live then. A unit that was just dropped may come
-            back, as in the published code of RigL.
+        order: the smallest come first, of everything that does not live then; finite, and below the type's largest
+            number. A unit that was just dropped may come back, as in the published code of RigL.
         sets: the quota set of each unit.
 
     Returns:
@@ -52,8 +54,19 @@ def regrown(units: Bools, dropped: Bools, order: NDArray[np.generic], sets: Ints
     """
     left = units & ~dropped
     lost = np.bincount(sets[dropped], minlength=int(sets.max(initial=0)) + 1)
+    if len(lost) == 1 or (len(lost) == len(sets) and np.array_equal(sets, rows_of(sets.shape))):
+        return left | _next_of_rows(left.reshape(len(lost), -1), order.reshape(len(lost), -1), lost).reshape(left.shape)
     free = np.flatnonzero(~left & (lost > 0)[sets])
-    place = ranks(order.reshape(-1)[free], sets.reshape(-1)[free])
-    found: Bools = left.copy()
-    found.reshape(-1)[free[place < lost[sets.reshape(-1)[free]]]] = True
+    own, found = sets.reshape(-1)[free], left.copy()
+    found.reshape(-1)[free] = ranks(order.reshape(-1)[free], own) < lost[own]
+    return found
+
+
+def _next_of_rows(left: Bools, order: NDArray[Any], lost: Ints) -> Bools:
+    """The `lost` smallest of each row that are not `left`. Linear time: a layer has millions of weights."""
+    last = np.inf if order.dtype.kind == "f" else np.iinfo(order.dtype).max
+    found = np.zeros(left.shape, np.bool_)
+    for count in np.unique(lost[lost > 0]).tolist():
+        rows = np.flatnonzero(lost == count)
+        found[rows] = smallest(np.where(left[rows], last, order[rows]), count)
     return found

@@ -116,7 +116,8 @@ class SET(Dynamic):
         self.every, self.total, self.seed = every, steps, seed
 
     def order(self, one: MaskedWeight) -> NDArray[np.generic]:
-        return keys(layer_seed(self.seed, f"{one.layer.name} update {self.updates}"), one.units.shape)
+        drawn = keys(layer_seed(self.seed, f"{one.layer.name} update {self.updates}"), one.units.shape)
+        return drawn >> np.uint64(1)  # below the largest number
 
     def after_step(self) -> None:
         super().after_step()
@@ -129,7 +130,8 @@ class RigL(Dynamic):
 
     At step t the share drop/2 · (1 + cos(π t / end)) moves, `end` being the step from which masks stay; every `every`
     steps. The gradients are those of the dense weights at that step's batch, before the optimiser steps; new weights
-    take part in that very step, which the published code leaves out instead.
+    take part in that very step, which the published code leaves out instead. Where gradients are not finite (float16
+    that overflowed) the update waits for the next ones that are.
 
     Args:
         every: steps between updates.
@@ -151,6 +153,7 @@ class RigL(Dynamic):
         check_every("RigL", every, end)
         super().__init__(module, plan, optimizer, drop=drop)
         self.every, self.end, self.anneal = every, end, anneal
+        self._due = False  # an update that gradients without numbers put off
 
     def share(self, step: int) -> float:
         """What share of the live units moves at a step: a half cosine from `drop` down to none."""
@@ -161,9 +164,23 @@ class RigL(Dynamic):
         return -one.norms(gradient if gradient is not None else torch.zeros_like(one.parameter))
 
     def after_backward(self) -> None:
-        if 0 < self.steps < self.end and self.steps % self.every == 0:
+        self._due |= 0 < self.steps < self.end and self.steps % self.every == 0
+        if self._due and self.steps < self.end and self._finite():
             self.update(self.share(self.steps))
+            self._due = False
         super().after_backward()
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"due": self._due}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self._due = bool(state["due"])
+
+    def _finite(self) -> bool:
+        """Whether the gradients say anything: float16 overflows now and then, and the step is left out."""
+        gradients = [one.parameter.grad for one in self.weights.values() if one.parameter.grad is not None]
+        return all(bool(gradient.isfinite().all()) for gradient in gradients)
 
 
 def check_drop(name: str, drop: float) -> None:

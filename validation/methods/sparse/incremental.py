@@ -59,7 +59,8 @@ class Incremental(Masked):
     at its own final mask: 1, 2, 4, ... 64, 100 % for a dense one. What lived goes on living. The paper does not say
     what a new connection begins with: with "initial" it has the value that the module was given (as masks on dense
     tensors do that nobody resets), with "zero" it joins without changing the output. The optimiser's memory of it is
-    zero in both cases.
+    zero in both cases. Weights are not rescaled as inputs join: the paper's networks have batch norm, without which
+    the first signals are small.
 
     Args:
         weights: with their final masks; see `growing_weights`.

@@ -49,6 +49,7 @@ class MaskedWeight:
         mask = pattern(self.option.pattern).mask(self.layer, self.option, connections=units)
         self.units = units
         self.gone.copy_(torch.from_numpy(~mask))
+        self._whole = bool(mask.all())
 
     @property
     def density(self) -> float:
@@ -58,7 +59,8 @@ class MaskedWeight:
     @torch.no_grad()
     def clear(self, tensor: torch.Tensor) -> None:
         """Zero where a weight is masked, in place. Not a product, so that NaN and infinity go, too."""
-        tensor.masked_fill_(self.gone, 0)
+        if not self._whole:
+            tensor.masked_fill_(self.gone, 0)
 
     def norms(self, tensor: torch.Tensor) -> Floats:
         """The L1 norm of each unit of a tensor in the weight's shape, in float64 on the CPU."""

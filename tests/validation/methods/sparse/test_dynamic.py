@@ -155,6 +155,20 @@ def test_updates_come_when_they_should():
     assert found == [0, 0, 1, 1, 1, 2, 2, 2, 2]  # none after the last step
 
 
+def test_an_update_waits_for_finite_gradients():
+    module, made, method = rigl(mixed(), every=3, end=7)
+    train(module, made, range(3), [method])
+    for broken in (True, True, False):
+        inputs, wanted = batch(5)
+        ((module(inputs) - wanted) ** 2).mean().backward()
+        if broken:
+            module.up.weight.grad[0, 0, 0, 0] = float("inf")
+        method.after_backward()
+        assert method.updates == (not broken)
+        method.steps += 1
+        made.zero_grad()
+
+
 def test_random_growth_is_the_seeds_and_no_ones_else():
     def grown(seed):
         module, made, method = evolving(mixed(), seed=seed)
