@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one on this machine. Ray is imported nowhere else, and only when asked."""
+"""Joining a Ray cluster, or starting one on this machine. Ray is imported where it is asked for alone."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ from advisor.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from advisor.devices.cuda.run import GpuOptions
+    from advisor.devices.profile import Profile
+    from advisor.devices.spread.request import ProfileRequest
 
 
 @click.command()
@@ -38,6 +39,14 @@ if TYPE_CHECKING:
     help="How long it may take in all.",
 )
 @click.option("--out", required=True, metavar="FILE", help="The profile to write; an interrupted run goes on from it.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: every device of a cluster, each on its own; FILE is then a folder for a profile of each.",
+)
+@click.option("--address", metavar="HOST:PORT", help="With --engine ray: the cluster to join, or auto.")
 @patterns_option
 @ends_option
 @input_option
@@ -55,6 +64,8 @@ def profile(
     cuda_graphs: bool,
     budget_seconds: float | None,
     out: str,
+    engine: str,
+    address: str | None,
     patterns: str | None,
     include_ends: bool,
     input_text: str | None,
@@ -74,29 +85,28 @@ def profile(
       advisor profile --suite --device cuda --dtype float16 --channels-last --out gpu16.json
       advisor profile torchvision:resnet50 --device cpu --budget-seconds 300 --out r50.json
       advisor profile my_net.py:build --device cuda --batch 8 --training --out gpu.json
+      advisor profile --suite --engine ray --address auto --out profiles/
     """
     import time
     from dataclasses import asdict
 
     started = time.perf_counter()  # loading torch and the network counts, too
-    from advisor.commands.network import open_network
     from advisor.devices.cuda.run import gpu_options
-    from advisor.devices.measuring.measure import measure
     from advisor.devices.settings import check_device
-    from advisor.errors import ProfileError
+    from advisor.devices.spread.request import ProfileRequest, make_profile
+    from advisor.errors import ClusterError, ProfileError
 
     gpu = gpu_options(device, dtype=dtype, channels_last=channels_last, flush_l2=flush_l2, cuda_graphs=cuda_graphs)
-    check_device(device)
     if suite:
         _refuse_with_suite(model, batch, training, patterns, include_ends, input_text)
-        if gpu is not None:
-            return _gpu_suite(device, gpu, threads, budget_seconds, out, started)
-        return _suite(threads, budget_seconds, out, started)
-    if model is None:
+        if gpu is not None and threads is not None:
+            raise ProfileError(
+                f"--suite with --threads={threads}: threads are the CPU's; leave it out with --device {device}"
+            )
+    elif model is None:
         raise ProfileError("profile needs a MODEL, or --suite for a device profile")
-    network = open_network(model, input_text, device="cpu")
-    made = measure(
-        network,
+    request = ProfileRequest(
+        model=model,
         device=device,
         threads=threads,
         batch=batch,
@@ -104,10 +114,17 @@ def profile(
         budget_seconds=budget_seconds,
         patterns=split_names(patterns),
         include_ends=include_ends,
-        out=out,
-        started=started,
+        input_text=input_text,
         gpu=gpu,
     )
+    if engine == "ray":
+        return _on_cluster(request, address, out)
+    if address is not None:
+        raise ClusterError(f"--address={address} belongs to --engine ray; leave it out, or add --engine ray")
+    check_device(device)
+    made = make_profile(request, out, started=started)
+    if suite:
+        return _gpu_suite(made, out) if gpu is not None else _suite(made, out)
     document = {"out": out, **made.summary(), "unmeasured": list(made.unmeasured)}
     document["whole"] = [asdict(known) | {"rest_ms": known.rest_ms} for known in made.networks.values()]
     whole = next(iter(made.networks.values()))
@@ -151,17 +168,28 @@ def _refuse_with_suite(*given: object) -> None:
             )
 
 
-def _gpu_suite(
-    device: str, gpu: GpuOptions, threads: int | None, budget_seconds: float | None, out: str, started: float
-) -> tuple[dict[str, Any], str]:
-    from advisor.devices.cuda.suite.measure import SECONDS, measure_gpu_suite
-    from advisor.errors import ProfileError
+def _on_cluster(request: ProfileRequest, address: str | None, out: str) -> tuple[dict[str, Any], str]:
+    from pathlib import Path
 
-    if threads is not None:
-        raise ProfileError(
-            f"--suite with --threads={threads}: threads are the CPU's; leave it out with --device {device}"
-        )
-    made = measure_gpu_suite(device=device, gpu=gpu, budget_seconds=budget_seconds or SECONDS, out=out, started=started)
+    from advisor.cluster import cluster
+    from advisor.devices.spread.cluster import spread
+    from advisor.errors import DeviceError, ProfileError
+
+    if request.device not in ("cpu", "cuda"):
+        raise DeviceError(f"device {request.device!r} with --engine ray; expected cpu or cuda, for all that there are")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ProfileError(f"--out {out} is a file; with --engine ray name a folder for a profile of each device")
+    with cluster(address) as ray:
+        done = spread(ray, request, Path(out), say=lambda text: click.echo(text, err=True))
+    rows = [[one.device, one.host, str(one.path) if one.path else f"failed: {one.problem}"] for one in done]
+    found = [
+        {"device": one.device, "host": one.host, "out": one.path and str(one.path), "problem": one.problem}
+        for one in done
+    ]
+    return {"profiles": found}, table(["device", "machine", "profile"], rows)
+
+
+def _gpu_suite(made: dict[str, Any], out: str) -> tuple[dict[str, Any], str]:
     rows = [[key.replace("_", " "), str(value)] for key, value in made["error"].items()]
     text = [f"profile of {made['machine']['name']}, {made['model']['dtype']}", table(["held out", ""], rows)]
     text += [f"note: {note}" for note in made["notes"]]
@@ -169,15 +197,7 @@ def _gpu_suite(
     return document, "\n".join([*text, f"wrote {out}"])
 
 
-def _suite(threads: int | None, budget_seconds: float | None, out: str, started: float) -> tuple[dict[str, Any], str]:
-    from advisor.devices.suite.measure import SECONDS, measure_suite
-
-    made = measure_suite(
-        threads=None if threads is None else (threads,),
-        budget_seconds=budget_seconds or SECONDS,
-        out=out,
-        started=started,
-    )
+def _suite(made: Profile, out: str) -> tuple[dict[str, Any], str]:
     tables = [{"threads": x.threads, "training": x.training, **x.error} for x in made.tables]
     head = ["", "pieces", "operators", "off by (median)", "within 10 %"]
     keys = ("pieces", "steps", "whole_median_percent", "whole_within_10_percent")

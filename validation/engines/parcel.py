@@ -16,6 +16,7 @@ from advisor.errors import AdvisorError
 from advisor.files import read_json
 from advisor.models import load_model
 from advisor.plans.plan import load_plan
+from advisor.sources import Source, source_of
 from advisor.trace import analyze
 from validation.contestants import Contestant, builder
 from validation.data import Request, load_data
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 Parcel = dict[str, bytes]  # path within the parcel → content
 DOCUMENT = "study.json"
 PACKAGE = "sparsity-advisor"
-MAX_SOURCE = 16 * 2**20  # bytes of the Python files that travel beside a user's model
 
 
 def pack(job: Job) -> Parcel:
@@ -46,7 +46,8 @@ def pack(job: Job) -> Parcel:
     if study.request is None:
         raise ValueError("a study for other processes needs its request for data")
     parcel: Parcel = {}
-    source = _source(study.model, parcel)
+    source = source_of(study.model)
+    parcel |= {f"source/{name}": content for name, content in source.files.items()}
     with tempfile.TemporaryDirectory(prefix="advisor-parcel-") as folder:
         for number, one in enumerate(study.contestants):
             if one.plan is not None:
@@ -61,7 +62,7 @@ def pack(job: Job) -> Parcel:
     document = {
         "versions": _versions(),
         "threads": study.threads_in_force,
-        "source": source,
+        "source": {"path": source.path, "sha256": source.sha256},
         "input_shapes": [list(shape) for shape in study.input_shapes],
         "data": study.data.name,
         "labels": _some_labels(study),
@@ -105,7 +106,8 @@ def unpack(folder: Path, out: Path) -> tuple[Study, Mapping[str, Mapping[str, in
         if (here := _versions()[package]) != there:
             raise AdvisorError(f"{package} {here} is installed, the validation was started with {there}; install that")
     plain = document["plain"] | {"threads": document["threads"]}
-    model = _model(plain["model"], document["source"], folder)
+    beside = folder / "source"  # unfolded there
+    model = Source(model=plain["model"], **document["source"]).here(beside)
     shapes = tuple(tuple(shape) for shape in document["input_shapes"])
     build = builder(model, shapes)
     text = ",".join("x".join(map(str, shape)) for shape in shapes)
@@ -153,35 +155,3 @@ def _some_labels(study: Study) -> str:
     """A digest of the first labels on both sides: the same number of other images would go unseen otherwise."""
     found = [part.batch(torch.arange(min(len(part), 64)))[1].tolist() for part in (study.data.train, study.data.test)]
     return digest(json.dumps(found).encode())
-
-
-def _source(model: str, parcel: Parcel) -> dict[str, str] | None:
-    """Adds a user's model file with its neighbours; says where it lies and what is in it."""
-    place, _, _ = model.rpartition(":")
-    if not place.endswith(".py"):
-        return None
-    path = Path(place).resolve()
-    total = 0
-    for file in sorted(path.parent.rglob("*.py")):
-        name = file.relative_to(path.parent)
-        if any(part.startswith(".") or part in ("site-packages", "__pycache__") for part in name.parts):
-            continue
-        content = file.read_bytes()
-        total += len(content)
-        if total > MAX_SOURCE:
-            raise AdvisorError(
-                f"model {model!r}: more than {MAX_SOURCE >> 20} MiB of Python files lie beside it, too many to send "
-                "to workers; put it into a folder of its own"
-            )
-        parcel[f"source/{name.as_posix()}"] = content
-    return {"path": str(path), "digest": digest(path.read_bytes())}
-
-
-def _model(model: str, source: Mapping[str, str] | None, folder: Path) -> str:
-    """The model's name here: the user's own file where it is the same, its copy from the parcel elsewhere."""
-    if source is None:
-        return model
-    path, factory = Path(source["path"]), model.rpartition(":")[2]
-    if not path.is_file() or digest(path.read_bytes()) != source["digest"]:
-        path = folder / "source" / path.name
-    return f"{path}:{factory}"

@@ -17,7 +17,7 @@ from validation.receipts import count
 from validation.study import Wish, _prepare
 from validation.trials import Study
 
-# A file "kill" or "memory" beside the model lets one process die in its twelfth training step, in the real way.
+# A file "kill" or "memory" beside the model lets one process die in its sixth training step, in the real way.
 MORTAL = (
     TINY
     + """
@@ -40,9 +40,9 @@ class Mortal(Tiny):
     def forward(self, x):
         global steps
         steps += self.training and x.shape[0] > 4
-        if steps == 12 and due("kill"):
+        if steps == 6 and due("kill"):
             os.kill(os.getpid(), signal.SIGKILL)
-        if steps == 12 and due("memory"):
+        if steps == 6 and due("memory"):
             import resource
 
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -70,12 +70,12 @@ Runs = Callable[..., list[Result]]
 
 @pytest.fixture
 def study_of(mortal: str, tmp_path: Path) -> Studies:
-    """folder → two contestants, two seeds, three epochs of eight steps."""
+    """folder → two contestants, two seeds, three epochs of four steps."""
     network = open_network(mortal, None, device="cpu")
     plan = advisor.plan(network, budgets={"macs": "40%"}, patterns=["channel"])
 
     def make(out: str) -> Study:
-        wish = Wish(model=mortal, plan=plan, out=tmp_path / out, epochs=3, train_size=512, test_size=60, threads=1)
+        wish = Wish(model=mortal, plan=plan, out=tmp_path / out, epochs=3, train_size=256, test_size=60, threads=1)
         study, analysed, _ = _prepare(wish)
         contestants = tuple(
             replace(one, plan=one.plan and replace(one.plan, network=analysed)) for one in study.contestants

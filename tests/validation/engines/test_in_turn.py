@@ -32,12 +32,12 @@ def scarce(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_memory_that_runs_out_once_changes_no_number(runs: Runs, scarce: list[str]) -> None:
     whole = numbers(runs("whole"))
-    scarce += ["101", "130"]  # 96 steps before; then one epoch of the first run is repeated
+    scarce += ["51", "65"]  # 48 steps before; then one epoch of the first run is repeated
     assert numbers(runs("scarce")) == whole
 
 
 def test_a_run_that_never_fits_is_lost_and_tried_again_later(runs: Runs, scarce: list[str], tmp_path: Path) -> None:
-    scarce += ["10", "12"]
+    scarce += ["6", "8"]
     found = runs("out", retries=1)
     assert [one.get("lost", False) for one in found] == [True, False, False, False]
     assert found[0]["problem"].startswith("its worker died 2 times in epoch 2, the last time: out of memory")

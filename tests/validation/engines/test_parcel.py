@@ -83,7 +83,7 @@ def test_another_file_of_that_name_there_is_not_taken(study_of: Studies, tmp_pat
 
 def test_too_much_beside_a_model_is_refused(study_of: Studies, monkeypatch: pytest.MonkeyPatch) -> None:
     job = job_of(study_of("out"), EngineOptions())
-    monkeypatch.setattr("validation.engines.parcel.MAX_SOURCE", 100)
+    monkeypatch.setattr("advisor.sources.MAX_BYTES", 100)
     with pytest.raises(AdvisorError, match="a folder of its own"):
         pack(job)
 
