@@ -89,7 +89,7 @@ def export_plan(
         files=(place, *beside),
         plan_sha256=plan_digest(plan),
         numbers=made.numbers,
-        notes=made.notes,
+        notes=(*_unsaid(chosen, plan), *made.notes),
     )
 
 
@@ -145,6 +145,17 @@ def _closed(plan: Plan, module: nn.Module | None, example_inputs: Any) -> Plan:
             "network (--model)"
         )
     return plan
+
+
+def _unsaid(chosen: Exporter, plan: Plan) -> tuple[str, ...]:
+    """What a plan decides beside weights, where the format is of weights alone."""
+    if not plan.attention or chosen.needs_module:
+        return ()
+    names = [layer.module for layer in plan.attention]
+    return (
+        f"{', '.join(names[:3])}{' and others' if len(names) > 3 else ''} become hierarchical in this plan, which "
+        f"{chosen.name} cannot say: make the network so first (advisor's plan.apply), or plan without that pattern",
+    )
 
 
 def _write_all(files: Mapping[Path, bytes]) -> None:
