@@ -7,4 +7,4 @@ def load_all() -> None:
     from validation.methods.gradients import method as gradient_pruning  # noqa: F401
     from validation.methods.group_lasso import method as group_lasso  # noqa: F401
     from validation.methods.orthogonal import method as orthogonal  # noqa: F401
-    from validation.methods.sparse import dynamic, incremental, masks  # noqa: F401
+    from validation.methods.sparse import gradient_growth, incremental, masks, random_growth  # noqa: F401

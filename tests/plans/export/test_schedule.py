@@ -17,7 +17,7 @@ from advisor.plans.export import export_plan
 from advisor.plans.schedules import MaskSchedule, dynamic_schedule, incremental_schedule
 from tests.plans.export.samples import OPTIONS, SCHEDULES, masked, narrowed, plain
 from tests.plans.samples import rewired, small_plan
-from validation.methods.sparse.dynamic import RigL
+from validation.methods.sparse import RigL
 from validation.methods.sparse.incremental import Growth, growing_weights
 from validation.methods.sparse.modules import masked_module
 

@@ -21,9 +21,10 @@ from tests.validation.methods.sparse.training import (
     run_of,
     train,
 )
-from validation.methods.sparse.dynamic import SET, RigL, RigLSettings, SETSettings
+from validation.methods.sparse.gradient_growth import RigL, RigLSettings
 from validation.methods.sparse.masks import MaskedSettings
 from validation.methods.sparse.modules import masked_module
+from validation.methods.sparse.random_growth import SET, SETSettings
 
 
 def rigl(plan, *, optimizer="adam", net=None, **settings):
