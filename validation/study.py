@@ -275,7 +275,7 @@ def _judge(
         rates = exchange(losses, accuracies)
     except AdvisorError as error:  # a sensitivity that cannot be asked again here
         rates = Exchange(notes=(f"no exchange rates: {error}",))
-    over = {label: found for label, plan in thinned.items() if (found := over_budget(plan))}
+    over = {label: found for label, plan in thinned.items() if (found := over_budget(plan, wish.plan))}
     fair = {label: ways[label] for label in thinned if label not in over}
     predicted = {}
     said = list(notes)
@@ -287,10 +287,11 @@ def _judge(
         predicted[one.label], note = predicted_costs(one, wish, network)
         said += [note] if note else []
         said += [f"{one.label}: {text}" for text in counts[one.label].notes]
-        said += [f"{one.label} is over a budget: {text}" for text in over.get(one.label, ())]
+        said += [f"{one.label} does not keep the budgets: {text}" for text in over.get(one.label, ())]
     said += [f"{run['plan']}, seed {run['seed']} failed: {run['problem']}" for run in runs if run["problem"]]
     said += [f"{run['plan']} was stopped {run['stopped']}" for run in runs if run.get("stopped")]
     said += methods_notes(runs)
+    said += machines_note(runs)
     settings = study.settings() | {
         "seeds": list(study.seeds),
         "schedule": "one-cycle rate, the same batches for every plan of a seed",
@@ -313,6 +314,17 @@ def _judge(
     )
 
 
+def machines_note(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Says where the runs did not all train on one kind of machine."""
+    kinds = sorted({run["machine"] for run in runs if "machine" in run})
+    if len(kinds) < 2:
+        return []
+    return [
+        f"runs trained on {len(kinds)} kinds of machine ({', '.join(kinds)}), whose sums round differently: that noise "
+        "is in the intervals, too"
+    ]
+
+
 def methods_notes(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What training methods said of their runs; with the seed where that is not what they say of every seed."""
     found: dict[tuple[str, str], list[int]] = {}
@@ -327,14 +339,24 @@ def methods_notes(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def over_budget(plan: Plan) -> tuple[str, ...]:
-    """What a plan takes over its own budgets, in words: a baseline of a slow pattern cannot meet a time."""
-    return tuple(
-        f"{key.replace('_', ' ')} {cost_text(key, line.plan)} of {cost_text(key, line.budget)} allowed; "
-        "it runs at the plan's arithmetic, and does not count in the verdict"
-        for key, line in plan.costs.items()
-        if line.budget is not None and line.plan > line.budget
-    )
+def over_budget(plan: Plan, asked: Plan) -> tuple[str, ...]:
+    """What keeps a plan out of the verdict, in words: limits of the plan asked for that it breaks or does not tell.
+
+    A baseline of a slow pattern cannot meet a time, and a training method leaves what it leaves.
+    """
+    found = []
+    for key, line in asked.costs.items():
+        if line.budget is None:
+            continue
+        name = key.replace("_", " ")
+        if key not in plan.costs:
+            found.append(f"its {name} is not known, and {cost_text(key, line.budget)} are allowed; not in the verdict")
+        elif plan.costs[key].plan > line.budget:
+            found.append(
+                f"{name} {cost_text(key, plan.costs[key].plan)} of {cost_text(key, line.budget)} allowed; "
+                "it does not count in the verdict"
+            )
+    return tuple(found)
 
 
 def _size(wish: Wish, network: Network) -> str:
