@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+import advisor
 from advisor.errors import AdvisorError, PlanError
 from advisor.plans.export import export_plan, plan_digest, read_provenance, write
 from advisor.plans.export.exporter import Exporter, exporters, register
 from advisor.plans.plan import CostLine, Plan, PlanLayer, load_plan
 from tests.plans.export.samples import narrowed, plain, plan_for, schedule_for
+from tests.runtime.attention.networks import patches
 
 FORMATS = sorted(exporters())
 
@@ -181,3 +183,14 @@ def test_where_one_file_fails_the_others_are_taken_back(tmp_path: Path, monkeypa
     with pytest.raises(AdvisorError, match="No space left"):
         written(plan_for("modelopt"), "modelopt", tmp_path / "out.json")
     assert (tmp_path / "out.masks.safetensors").exists()
+
+
+@pytest.mark.parametrize("to", ["masks", "schedule"])
+def test_what_a_plan_decides_beside_weights_is_said(to: str, tmp_path: Path) -> None:
+    pins = {"attention:attention": "hierarchical@window=4,pool=4", "mlp.0": "channel@0.5"}
+    plan = advisor.plan(patches()[1], budgets={"macs": "90%"}, patterns=["hierarchical", "channel"], pins=pins)
+    receipt = export_plan(plan, to, tmp_path / "out", schedule=schedule_for(to))
+    assert f"attention become hierarchical in this plan, which {to} cannot say" in " ".join(receipt.notes)
+    assert [item["name"] for item in read_provenance(receipt.files[0], to)["layers"]] == [
+        layer.name for layer in plan.layers
+    ]
