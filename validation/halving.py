@@ -125,6 +125,9 @@ def run_halved(job: Job, engine: Engine, factor: int) -> Iterator[Result]:
         accuracies: dict[str, dict[int, float]] = {label: {} for label in going}
         for result in results:
             job.monitor.pause(f"{result['plan']}-{result['seed']}")
+            if result.get("lost"):  # deciding without it would not be decided the same next time
+                name = f"{result['plan']}-{result['seed']}"
+                raise AdvisorError(f"{name} is needed to halve the plans: {result['problem']}")
             if result["accuracy"] is not None:
                 accuracies[result["plan"]][result["seed"]] = result["accuracy"]
         decided = cut(halving, rung, going, accuracies)

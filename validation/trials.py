@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from advisor.devices.settings import this_machine
 from advisor.errors import AdvisorError
 from advisor.files import read_json, write_bytes, write_json
 from validation.contestants import Build, Contestant, begin
@@ -179,6 +180,7 @@ def run_trial(
         "macs": counts["macs"],
         "epochs": [epoch.to_json() for epoch in history],
         "problem": problem,
+        "machine": this_machine(study.recipe.device).name,
         **cost_of(history),
     }
     if contestant.method is not None:

@@ -35,7 +35,7 @@ def watch(folder: Path) -> Watch:
     left = number(progress, "seconds_left")
     text = ""
     if progress is not None:
-        text = f"{progress.get('run', '')} epoch {progress.get('epoch', 0)} of {progress.get('epochs', 0)}"
+        text = _at_work(progress)
         text += f", {left:.0f} s left" if left is not None else ""
     summary = [item for item in (report or {}).get("summary", ()) if isinstance(item, Mapping)]
     return Watch(
@@ -46,6 +46,14 @@ def watch(folder: Path) -> Watch:
         costs=tuple(key for key in COSTS if _everywhere(summary, key)),
         rows=tuple(_row(item) for item in summary),
     )
+
+
+def _at_work(progress: Mapping[str, Any]) -> str:
+    """The runs that train now: one with its epoch, several in short."""
+    running = [item for item in progress.get("running", ()) if isinstance(item, Mapping)]
+    if len(running) > 1:
+        return ", ".join(f"{one.get('run', '')} {one.get('epoch', 0)}/{one.get('epochs', 0)}" for one in running[:8])
+    return f"{progress.get('run', '')} epoch {progress.get('epoch', 0)} of {progress.get('epochs', 0)}"
 
 
 def report_html(folder: Path) -> bytes | None:
@@ -71,8 +79,14 @@ def _everywhere(summary: list[Mapping[str, Any]], key: str) -> bool:
 
 def _row(item: Mapping[str, Any]) -> Row:
     mean, low, high = number(item, "mean"), number(item, "low"), number(item, "high")
-    row: Row = {"plan": item.get("plan"), "accuracy": percent(mean) if mean is not None else "–"}
+    missing = "stopped early" if item.get("stopped") else "–"
+    row: Row = {"plan": item.get("plan"), "accuracy": percent(mean) if mean is not None else missing}
     row["interval"] = f"{percent(low)} to {percent(high)}" if low is not None and high is not None else "–"
+    p = number(item.get("difference_to_dense"), "p_holm")
+    row["p beside dense"] = f"{p:.3f}" if p is not None else "–"
+    step = number(item.get("measured"), "training_step_ms")
+    if step is not None:
+        row["training step"] = cost_text("training_latency", step)
     for key in COSTS:
         for kind in ("predicted", "measured"):
             value = number(item.get(kind), key)

@@ -1,12 +1,15 @@
 """One run after the other, memory that runs out, and runs that stop on the way."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from advisor.errors import AdvisorError
 from tests.validation.engines.conftest import Runs, Studies, job_of, numbers
 from validation.engines import EngineOptions, Task, open_engine
+from validation.matrix import run_all
 from validation.progress import Monitor
 
 
@@ -73,3 +76,21 @@ def test_what_lies_beyond_a_stop_is_no_answer_to_it(study_of: Studies) -> None:
     fresh = job_of(study_of("fresh"), EngineOptions())
     with open_engine(fresh) as engine:
         assert numbers([first]) == numbers(list(engine.run([Task(label="plan", seed=0, until=1)])))
+
+
+def test_kinds_of_machine_are_told_where_there_are_several() -> None:
+    from validation.study import machines_note
+
+    assert machines_note([{"machine": "A"}, {"machine": "A"}, {}]) == []
+    (note,) = machines_note([{"machine": "B"}, {"machine": "A"}])
+    assert note.startswith("runs trained on 2 kinds of machine (A, B)")
+
+
+def test_plans_are_not_halved_by_what_a_lost_run_lacks(study_of: Studies, scarce: list[str]) -> None:
+    study = replace(study_of("out"), halving=2)
+    others = tuple(replace(study.contestants[1], label=label) for label in ("erk", "uniform"))
+    study = replace(study, contestants=(*study.contestants, *others))
+    scarce += ["1"]
+    job = job_of(study, EngineOptions(retries=0))
+    with pytest.raises(AdvisorError, match=r"erk-0 is needed to halve the plans: its worker died once in epoch 1"):
+        run_all(job)

@@ -29,6 +29,13 @@ def test_a_running_validation(tmp_path: Path) -> None:
     assert seen.finished == ({"plan": "dense", "seed": 0, "accuracy": 0.9},)
 
 
+def test_several_runs_at_once(tmp_path: Path) -> None:
+    running = [{"run": "erk-1", "epoch": 2, "epochs": 4}, {"run": "dense-0", "epoch": 1, "epochs": 4}]
+    progress = {"state": "running", "done": 30, "total": 120, "run": "erk-1", "epoch": 2, "epochs": 4}
+    (tmp_path / "progress.json").write_text(json.dumps(progress | {"running": running, "seconds_left": None}))
+    assert watch(tmp_path).text == "erk-1 2/4, dense-0 1/4"
+
+
 def test_files_that_are_being_written_or_hostile_are_not_there_yet(tmp_path: Path) -> None:
     (tmp_path / "progress.json").write_text('{"done": 3')
     (tmp_path / "report.json").write_text('["no", "report"]')
