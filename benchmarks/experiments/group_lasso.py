@@ -40,7 +40,7 @@ def run(lab: Lab) -> Iterator[Claim]:
 
     at = f"accuracy at {AT:g}"
     yield Claim(
-        text=f"at {AT:.0%} of the weights l0 group lasso keeps more accuracy than the largest weights of a free network",
+        text=f"at {AT:.0%} of the weights l0 group lasso keeps more accuracy than a free network",
         rows=(
             *(
                 row(f"{name}: accuracy at density {d:g}", values(name, f"accuracy at {d:g}"))
