@@ -173,7 +173,7 @@ def test_a_finished_validation_is_shown(start, tmp_path: Path) -> None:
     assert not page.dataframe
     question = page.session_state["restored"].question
     folder = offer_from(["--home", str(tmp_path)]).folder(
-        "validations", question, 0, "cluttered", 2, 2, ("uniform", "erk", "width"), ()
+        "validations", question, 0, "cluttered", 2, 2, ("uniform", "erk", "width"), (), (0, "fixed", "none")
     )
     folder.mkdir(parents=True)
     (folder / "report.json").write_text(json.dumps(samples.report() | {"verdict": {"text": "width wins here"}}))
@@ -190,6 +190,18 @@ def test_training_methods_are_one_run_more_each(start, monkeypatch: pytest.Monke
     press(page, "Start")
     words_asked = asked[0]
     assert [words_asked[i + 1] for i, word in enumerate(words_asked) if word == "--method"] == ["rigl", "orthogonal"]
+
+
+def test_how_to_train_is_passed_on(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(Desk, "command", lambda self, key, arguments, folder: asked.append(arguments))
+    page = press(start(model="zoo:digits_cnn", budget=["macs=50%"], patterns="channel", view="Validation"), "Plan")
+    page.selectbox(key="halving").set_value(3)
+    page.selectbox(key="rate").set_value("auto")
+    press(page, "Start")
+    [arguments] = asked
+    assert arguments[arguments.index("--halving") :][:4] == ["--halving", "3", "--rate", "auto"]
+    assert "--amp" not in arguments
 
 
 def test_losses_on_data_are_one_choice_more(start) -> None:

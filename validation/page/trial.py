@@ -19,6 +19,7 @@ from validation.page.choices import Choices
 from validation.page.common import desk, draw, one_line
 from validation.page.offer import Offer
 from validation.page.report import Watch, report_html, watch
+from validation.page.training import USUAL, training_choices
 
 
 def validate(network: Network, plan: Plan, choices: Choices, offer: Offer) -> None:
@@ -33,7 +34,7 @@ def validate(network: Network, plan: Plan, choices: Choices, offer: Offer) -> No
     )
     columns = st.columns([2, 1, 1, 3, 3, 1], vertical_alignment="bottom")
     # What was last started for these choices, so that a refresh finds it running.
-    last = desk().notes.get(("validation", choices.question), (sets[0], 2, 2, BASELINES, ()))
+    last = desk().notes.get(("validation", choices.question), (sets[0], 2, 2, BASELINES, (), USUAL))
     data = columns[0].selectbox("Data", sets, sets.index(last[0]), key=f"data for {sets[0]}")
     epochs = columns[1].number_input("Epochs", 1, 1000, last[1], key="epochs")
     seeds = columns[2].number_input("Seeds", 1, 20, last[2], key="seeds")
@@ -47,13 +48,15 @@ def validate(network: Network, plan: Plan, choices: Choices, offer: Offer) -> No
         help="Each is one run more beside the others; the command line takes their settings, too.",
     )
     start = columns[5].button("Start", type="primary", width="stretch")
+    training = training_choices(last[5])
     download = not work.is_local(data) and st.checkbox("Download the data where it is missing", key="download")
     if start:
-        desk().notes["validation", choices.question] = (data, int(epochs), int(seeds), tuple(names), tuple(methods))
+        chosen = (data, int(epochs), int(seeds), tuple(names), tuple(methods), training)
+        desk().notes["validation", choices.question] = chosen
     run, folder = work.validation(
         desk(), choices, plan, offer,
         data=data, epochs=int(epochs), seeds=int(seeds), baselines=tuple(names), methods=tuple(methods),
-        download=download, start=start,
+        training=training, download=download, start=start,
     )  # fmt: skip
     if run is not None and run.state == "running":
         watch_validation(run, folder)
@@ -92,6 +95,9 @@ def receipt(seen: Watch, folder: Path) -> None:
         draw(figures.accuracy_vs_cost_plot(figures.accuracy_vs_cost_info(report, cost=cost)), "accuracy")
     with right:
         draw(figures.predicted_vs_measured_plot(figures.predicted_vs_measured_info(report)), "receipt")
+    curves = figures.learning_curves_info(report)
+    if curves.curves:
+        draw(figures.learning_curves_plot(curves), "curves")
     st.dataframe(list(seen.rows), hide_index=True, width="stretch")
     html = report_html(folder)
     if html is not None:

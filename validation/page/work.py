@@ -17,6 +17,7 @@ from validation.page import asked
 from validation.page.choices import Choices
 from validation.page.jobs import Command, Desk, Job
 from validation.page.offer import Offer
+from validation.page.training import Training, words_of
 
 FRONT_POINTS = 16
 _TRACING = threading.Lock()  # torch.export keeps global state
@@ -138,11 +139,12 @@ def validation(
     seeds: int,
     baselines: tuple[str, ...],
     methods: tuple[str, ...],
+    training: Training,
     download: bool,
     start: bool,
 ) -> tuple[Command | None, Path]:
     """Training the plan beside its alternatives, and the folder with the report."""
-    question = (choices.question, offer.stamp(choices.profile), data, epochs, seeds, baselines, methods)
+    question = (choices.question, offer.stamp(choices.profile), data, epochs, seeds, baselines, methods, training)
     folder = offer.folder("validations", *question)
     key = ("validate", question)
     if start:
@@ -152,6 +154,7 @@ def validation(
         arguments += ["--epochs", str(epochs), "--seeds", str(seeds), "--out", str(folder)]
         arguments += ["--baselines", ",".join(baselines)]
         arguments += [word for name in methods for word in ("--method", name)]
+        arguments += words_of(training)
         arguments += ["--download"] if download else []
         # Times of training steps do not predict the latency that a validation measures.
         profile = offer.profile(choices.profile)
