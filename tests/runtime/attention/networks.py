@@ -40,3 +40,8 @@ def patches(size: int = 32, **options: bool) -> tuple[Patches, Network]:
         torch.manual_seed(0)
         module = Patches(**options)
     return module, advisor.analyze(module, (torch.zeros(1, 3, size, size),), name="patches")
+
+
+def factory() -> tuple[Patches, tuple[int, ...]]:
+    """The network for the command line: with its example input's shape."""
+    return Patches(), (1, 3, 32, 32)
