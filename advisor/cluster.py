@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -11,6 +12,7 @@ from typing import Any
 from advisor.errors import ClusterError
 
 OBJECT_BYTES = 512 * 2**20  # of a cluster started here: studies and checkpoints pass through, few at a time
+SECONDS = 10.0  # for a cluster to answer
 OBJECT_SHARE = 4  # one part of so many of the free memory at most
 
 
@@ -27,6 +29,8 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
         ClusterError: ray is not installed, or nothing answers at the address.
     """
     check_address(address)
+    if address not in (None, "auto"):
+        _reach(str(address))
     import ray
 
     if ray.is_initialized():  # by whoever called us
@@ -52,6 +56,19 @@ def cluster(address: str | None, *, cpus: int | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Ray tries for many minutes to reach a machine that is not there."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS):
+            pass
+    except (OSError, ValueError, OverflowError) as error:
+        raise ClusterError(
+            f"no Ray cluster at {address!r} ({getattr(error, 'strerror', None) or error}); give HOST:PORT as "
+            "ray status shows it, or auto, or use --engine local"
+        ) from error
 
 
 def check_address(address: str | None) -> None:

@@ -26,9 +26,14 @@ def address() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
-    nodes = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-    nodes.add_node(**node)
-    nodes.wait_for_nodes()
+    try:
+        nodes = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+        nodes.add_node(**node)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        pytest.skip("Ray gives its nodes 30 s to start, and this machine is too busy for that")
+    nodes.wait_for_nodes(timeout=120)
     yield nodes.address
     nodes.shutdown()
 
@@ -94,9 +99,8 @@ def test_a_run_that_no_machine_has_room_for(address: str, tmp_path: Path) -> Non
             check_room(ray, cpus=1, gpus=0.25, ours=True)
 
 
-def test_nobody_at_an_address() -> None:
-    with (
-        pytest.raises(ClusterError, match=r"no Ray cluster at '127\.0\.0\.1:1'.*use --engine local"),
-        cluster("127.0.0.1:1"),
-    ):
+@pytest.mark.parametrize("text", ["127.0.0.1:1", "127.0.0.1", "127.0.0.1:one"])
+def test_nobody_at_an_address(text: str) -> None:
+    with pytest.raises(ClusterError, match=r"no Ray cluster at '127.*use --engine local") as raised, cluster(text):
         pass
+    assert "\n" not in str(raised.value)

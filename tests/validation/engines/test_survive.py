@@ -78,6 +78,7 @@ def quick_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("validation.study.time_all", lambda *a, **k: timed(*a, **k, seconds=0.05))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by way of /proc")
 def test_a_killed_worker_and_one_without_memory_leave_no_trace(
     wish: Wish, tmp_path: Path, capfd: pytest.CaptureFixture[str]
