@@ -10,6 +10,8 @@ from torch import nn
 
 import advisor
 from advisor.errors import PlanError
+from advisor.patterns.base import pattern
+from advisor.planning.baselines import baselines
 from tests.plans.samples import MASKED, plan_of, rewired, small
 from tests.validation.methods.sparse.training import OPTIMIZERS, batch, everywhere, mixed, narrowed, network, train
 from validation.contestants import rescaled
@@ -163,3 +165,14 @@ def test_rows_that_a_repair_emptied_stay_empty():
     found = with_connections(plan, {"up": units})
     assert found.layer("up").dropped == (2, 5)
     assert torch.equal(found.masks()["up"], plan.masks()["up"])
+
+
+def test_baselines_of_such_a_plan_draw_their_connections():
+    """Nobody can find connections by training before a training; drawn ones are what stands against them."""
+    plan = advisor.plan(network(), budgets={"params": "70%"}, patterns=["channel"])
+    (name, planned), *_ = [(one.name, one) for one in plan.layers if one.is_masked]
+    units = pattern("channel").connections(*planned.thinned, seed=99)
+    found = with_connections(plan, {name: units})
+    (baseline,) = baselines(network(), found, kinds=["uniform"]).values()
+    assert {one.selection for one in baseline.layers} == {"random"}
+    assert any("found while training" in note for note in baseline.notes)
