@@ -12,7 +12,7 @@ from advisor.errors import PlanError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS = (
+_OF_LAYERS = (
     click.option(
         "--pin",
         "pins",
@@ -36,6 +36,8 @@ _OPTIONS = (
     click.option(
         "--max-density", multiple=True, metavar="[LAYER=]D", help="Most density, of all layers or of those named."
     ),
+)
+_OF_PLANS = (
     click.option(
         "--max-patterns",
         type=click.IntRange(min=1),
@@ -48,8 +50,8 @@ _OPTIONS = (
 )
 
 
-def asked_options(function: F) -> F:
-    """Adds the options; the command gets them as one argument `asked`, a mapping for `advisor.plan(**asked)`."""
+def layer_options(function: F) -> F:
+    """Adds what can be asked of single layers; the command gets it as one argument `layers`, a mapping."""
 
     @functools.wraps(function)
     def wrapper(
@@ -59,8 +61,6 @@ def asked_options(function: F) -> F:
         forbidden: Sequence[str],
         min_density: Sequence[str],
         max_density: Sequence[str],
-        max_patterns: int | None,
-        continuous: bool,
         **kwargs: Any,
     ) -> Any:
         asked = {
@@ -69,14 +69,25 @@ def asked_options(function: F) -> F:
             "forbidden": _patterns(forbidden, "--forbid"),
             "min_density": _densities(min_density, "--min-density"),
             "max_density": _densities(max_density, "--max-density"),
-            "max_patterns": max_patterns,
-            "continuous": continuous,
         }
-        return function(*args, asked={name: value for name, value in asked.items() if value}, **kwargs)
+        return function(*args, layers={name: value for name, value in asked.items() if value}, **kwargs)
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(_OF_LAYERS):
         wrapper = option(wrapper)
     return wrapper  # type: ignore[return-value]
+
+
+def asked_options(function: F) -> F:
+    """Adds these and those of whole plans; the command gets them as `asked`, arguments of `advisor.plan`."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, layers: dict[str, Any], max_patterns: int | None, continuous: bool, **kwargs: Any) -> Any:
+        more = {"max_patterns": max_patterns, "continuous": continuous}
+        return function(*args, asked=layers | {name: value for name, value in more.items() if value}, **kwargs)
+
+    for option in reversed(_OF_PLANS):
+        wrapper = option(wrapper)
+    return layer_options(wrapper)  # type: ignore[return-value]
 
 
 def _pair(text: str, option: str, rest: str) -> tuple[str, str]:

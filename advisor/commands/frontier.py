@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from advisor.commands.asked import layer_options
 from advisor.commands.evidence import SENSITIVITIES, calibration_of, data_options, open_for_planning, responses_option
 from advisor.commands.options import (
     ends_option,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="FOLDER", help="Write each point's plan there: point-00.json is the largest.")
 @ends_option
 @input_option
+@layer_options
 @json_option
 def frontier(
     model: str,
@@ -76,6 +78,7 @@ def frontier(
     out: str | None,
     include_ends: bool,
     input_text: str | None,
+    layers: dict[str, Any],
 ) -> tuple[dict[str, Any], str]:
     """Trade one or two costs of MODEL against the estimated loss: each point is an exact plan.
 
@@ -85,6 +88,7 @@ def frontier(
       advisor frontier torchvision:resnet50 --profile r50.json --plan plan.json --figure front.html
       advisor frontier torchvision:mobilenet_v2 --cost macs --points 10 --patterns channel
       advisor frontier torchvision:resnet18 --cost macs --cost params --points 30 --out plans
+      advisor frontier torchvision:resnet18 --cost macs --pin layer4.*=dense --min-density 0.25
     """
     from advisor.devices.profile import load_profile
     from advisor.planning.frontier import frontier as trace_front
@@ -107,6 +111,7 @@ def frontier(
         max_patterns=max_patterns,
         data=calibration_of(data, network, examples=examples, seed=0, folder=data_dir),
         responses=responses,
+        **layers,
     )
     front = replace(front, notes=(*front.notes, *notes))
     if figure:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import BudgetError, unknown
 from advisor.planning.budgets import COSTS, TIMES
+from advisor.planning.constraints.asked import asked_of
+from advisor.planning.constraints.restrict import Restricted, restrict
 from advisor.planning.problem import Problem, pose
 from advisor.planning.solving.fronts import FrontierPoint, checked_costs, trace_front
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
+    from advisor.patterns.option import Option
     from advisor.planning.sensitivity.trained_data import Responses
     from advisor.plans.plan import Plan
 
@@ -130,6 +133,11 @@ def frontier(
     seed: int = 0,
     gap: float = 1e-3,
     time_limit: float = 20.0,
+    pins: Mapping[str, str | float | Option] | None = None,
+    allowed: Mapping[str, Sequence[str]] | None = None,
+    forbidden: Mapping[str, Sequence[str]] | None = None,
+    min_density: float | Mapping[str, float] | None = None,
+    max_density: float | Mapping[str, float] | None = None,
     max_patterns: int | None = None,
     data: Any = None,
     responses: str | Path | Responses | None = None,
@@ -141,13 +149,16 @@ def frontier(
         profile: needed where a cost is a time.
         cost: which one to trade, or two: then about as many limits on the first as on the second.
         points: at least 2; fewer come back where there are no more.
-        patterns, sensitivity, selection, include_ends, exchange, rounding, seed, max_patterns, data, responses: as in
-            `advisor.plan`.
+        patterns, sensitivity, selection, include_ends, exchange, rounding, seed, data, responses: as in `advisor.plan`.
+        pins, allowed, forbidden, min_density, max_density, max_patterns: as there; every point keeps to them. Where
+            layers have to be thinned out, the front begins at the least losing plan instead of the dense network.
         gap, time_limit: of each point.
 
     Raises:
         BudgetError: an unknown cost, more than two, fewer than two points, or a time without a profile.
+        PlanError: constraints that name no layer, or leave one no option.
     """
+    asked = asked_of(pins=pins, allowed=allowed, forbidden=forbidden, min_density=min_density, max_density=max_density)
     keys = checked_costs(cost)
     for key in keys:
         if key not in COSTS:
@@ -165,22 +176,50 @@ def frontier(
         exchange=exchange,
         gap=gap,
         time_limit=time_limit,
+        constraints=asked,
         max_patterns=max_patterns,
         data=data,
         responses=responses,
     )
     table = problem.built.table
-    found = trace_front(table, keys, points, gap=gap, time_limit=time_limit, max_patterns=max_patterns)
     dense = {key: table.total(key, table.dense) for key in keys}
+    left = restrict(table, asked) if asked.rules else None
+    found = trace_front(
+        left.table if left else table,
+        keys,
+        points,
+        gap=gap,
+        time_limit=time_limit,
+        max_patterns=max_patterns,
+        most=dense,
+    )
+    notes = (*problem.built.notes, *(left.notes if left else ()), *_few(len(found), points))
     return Frontier(
         model=network.name,
         key=keys[0],
         unit=UNITS[keys[0]],
         dense=dense[keys[0]],
-        points=found,
+        points=tuple(_of_whole(point, left) for point in found) if left else found,
         sensitivity=problem.style.sensitivity,
-        notes=problem.built.notes,
+        notes=notes,
         keys=keys,
         dense_costs=dense,
         problem=problem,
+    )
+
+
+def _of_whole(point: FrontierPoint, left: Restricted) -> FrontierPoint:
+    """A point of the table with the constraints as one of the whole table, in which plans are written down."""
+    if point.solution is None:
+        return point
+    return replace(point, solution=replace(point.solution, choice=left.in_whole(point.solution.choice)))
+
+
+def _few(found: int, points: int) -> tuple[str, ...]:
+    """Why there are fewer points than were asked for."""
+    if found >= points:
+        return ()
+    return (
+        f"{found} of {points} points: every limit tried between them gives one of these plans again, or one that loses "
+        "more at no less cost; more densities or patterns give more",
     )

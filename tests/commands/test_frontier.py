@@ -60,3 +60,18 @@ def test_at_most_one_pattern_and_what_binds(capfd: pytest.CaptureFixture[str]) -
     assert "more would lower the loss by about" in capfd.readouterr().out
     assert run(["plan", MODEL, "--budget", "macs=30%", "--max-patterns", "0"]) == 2
     assert "--max-patterns" in capfd.readouterr().err
+
+
+def test_what_is_asked_of_layers_holds_at_every_point(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    asked = ["frontier", MODEL, "--cost", "macs", "--points", "4", "--patterns", "channel,group"]
+    more = ["--pin", "features.4=dense", "--min-density", "features.8=0.25", "--forbid", "features.12=group"]
+    assert run([*asked, *more, "--out", str(tmp_path), "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    for path, point in zip(sorted(tmp_path.glob("point-*.json")), document["points"], strict=True):
+        plan = load_plan(path)
+        assert {layer.name: layer.option.label for layer in plan.layers} == point["options"]
+        assert plan.layer("features.4").pattern == "dense"
+        assert plan.layer("features.8").density >= 0.25
+        assert plan.layer("features.12").pattern != "group"
+    assert run([*asked, "--pin", "features.4"]) == 2
+    assert "--pin 'features.4'; expected LAYER=OPTION" in capfd.readouterr().err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import advisor
-from advisor.errors import BudgetError
+from advisor.errors import BudgetError, PlanError
 from advisor.network import Network
 from advisor.planning.frontier import trace_front
 from tests.planning.tables import brute_force, table_of
@@ -76,3 +76,75 @@ def test_a_front_of_times(digits: Network) -> None:
         advisor.frontier(digits, points=4)
     with pytest.raises(BudgetError, match="unknown cost 'speed'"):
         advisor.frontier(digits, cost="speed")
+
+
+def test_every_point_keeps_to_what_is_asked_of_layers(digits: Network) -> None:
+    asked = {
+        "pins": {"features.4": "dense"},
+        "min_density": {"features.8": 0.25},
+        "forbidden": {"features.12": ["group"]},
+    }
+    front = advisor.frontier(digits, cost="macs", points=5, patterns=["channel", "group"], **asked)
+    assert front.points[0].cost == front.dense
+    assert front.points[-1].cost < front.dense
+    for index, point in enumerate(front.points):
+        assert point.options["features.4"].pattern == "dense"
+        assert point.densities["features.8"] >= 0.25
+        assert point.options["features.12"].pattern != "group"
+        written = front.plan(index)  # of the whole table, in which the options have other numbers
+        assert {layer.name: layer.option for layer in written.layers} == dict(point.options)
+        assert written.costs["macs"].plan == point.cost
+    alone = advisor.plan(digits, budgets={"macs": front.points[2].cost}, patterns=["channel", "group"], **asked)
+    assert alone.objective == pytest.approx(front.points[2].loss, rel=2e-3)
+    free = advisor.frontier(digits, cost="macs", points=5, patterns=["channel", "group"])
+    assert free.points[-1].cost < front.points[-1].cost
+
+
+def test_where_layers_must_be_thinned_out_the_front_begins_below_dense(digits: Network) -> None:
+    front = advisor.frontier(
+        digits,
+        cost="macs",
+        points=4,
+        patterns=["channel"],
+        max_density={"features.8": 0.5},
+        forbidden={"*12": ["dense"]},
+    )
+    first = front.points[0]
+    assert first.cost < front.dense
+    assert first.loss > 0
+    assert all(point.densities["features.8"] <= 0.5 for point in front.points)
+    assert all(point.options["features.12"].pattern == "channel" for point in front.points)
+    best = advisor.plan(
+        digits,
+        budgets={"macs": "100%"},
+        patterns=["channel"],
+        max_density={"features.8": 0.5},
+        forbidden={"*12": ["dense"]},
+    )
+    assert first.loss == pytest.approx(best.objective, rel=2e-3)
+
+
+def test_two_costs_under_constraints(digits: Network) -> None:
+    front = advisor.frontier(
+        digits, cost=("macs", "params"), points=6, patterns=["channel"], pins={"*8": 0.25, "features.4": "dense"}
+    )
+    assert len(front.points) >= 3
+    assert {point.densities["features.8"] for point in front.points} == {0.25}
+    assert {point.options["features.4"].pattern for point in front.points} == {"dense"}
+
+
+def test_what_is_asked_of_no_layer_is_refused(digits: Network) -> None:
+    with pytest.raises(PlanError, match="unknown layer 'feature'"):
+        advisor.frontier(digits, cost="macs", points=3, pins={"feature": "dense"})
+    with pytest.raises(PlanError, match=r"layer features.8: no option for pin group; it has"):
+        advisor.frontier(digits, cost="macs", points=3, patterns=["channel"], pins={"features.8": "group"})
+
+
+def test_fewer_points_than_asked_are_explained(digits: Network) -> None:
+    pins = {"features.4": "dense", "features.12": "dense"}
+    front = advisor.frontier(digits, cost="macs", points=40, patterns=["channel"], pins=pins)
+    assert len(front.points) == 9  # what one layer alone can be
+    assert any(note.startswith("9 of 40 points: every limit tried between them gives") for note in front.notes)
+    full = advisor.frontier(digits, cost="macs", points=4, patterns=["channel"])
+    assert len(full.points) == 4
+    assert not any("points: every limit" in note for note in full.notes)

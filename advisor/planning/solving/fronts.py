@@ -44,13 +44,17 @@ class FrontierPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tracer:
-    """One table, its program built once for all points, and what was found so far."""
+    """One table, its program built once for all points, and what was found so far.
+
+    `most` is where the limits on each cost begin.
+    """
 
     table: CostTable
     program: Program
     gap: float
     time_limit: float
     max_patterns: int | None
+    most: Mapping[str, float]
     found: list[tuple[dict[str, float], Solution]] = field(default_factory=list)
 
     def best(self, limits: Mapping[str, float], fallback: Choice | None = None) -> Solution:
@@ -102,6 +106,7 @@ def trace_front(
     gap: float = 1e-3,
     time_limit: float = 20.0,
     max_patterns: int | None = None,
+    most: Mapping[str, float] | None = None,
 ) -> tuple[FrontierPoint, ...]:
     """The front of one or two costs of a table, in order of falling cost, the knee marked.
 
@@ -116,6 +121,7 @@ def trace_front(
         points: as many at most; fewer where no gap between two points holds another one.
         gap, time_limit: of each point.
         max_patterns: as in `solve`.
+        most: cost → where its limits begin; the dense cost where None. For tables that have lost dense options.
 
     Raises:
         BudgetError: fewer than two points, no such cost, one given twice, or more than two.
@@ -133,6 +139,7 @@ def trace_front(
         gap=gap,
         time_limit=time_limit,
         max_patterns=max_patterns,
+        most=most or {key: table.total(key, table.dense) for key in keys},
     )
     solved = list(_one(tracer, keys[0], points) if len(keys) == 1 else _two(tracer, keys, points))
     return with_knee(_filled(tracer, keys, [_point(table, keys, *pair) for pair in solved], points), keys)
@@ -147,7 +154,7 @@ def checked_costs(cost: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _one(tracer: _Tracer, key: str, points: int) -> Iterator[tuple[Mapping[str, float], Solution]]:
-    dense, reached = tracer.table.total(key, tracer.table.dense), tracer.least(key)
+    dense, reached = tracer.most[key], tracer.least(key)
     # From the tightest on: each plan keeps the next limit, too, and so is where the solver starts.
     for limit in np.linspace(reached.value, max(dense, reached.value), points):
         limits = {key: float(limit)}
@@ -158,8 +165,8 @@ def _two(tracer: _Tracer, keys: tuple[str, ...], points: int) -> Iterator[tuple[
     first, second = keys
     rows = max(round(math.sqrt(points)), 1)
     columns = max(points // rows, 2)
-    dense, reached = tracer.table.total(first, tracer.table.dense), tracer.least(first)
-    most = tracer.table.total(second, tracer.table.dense)
+    dense, reached = tracer.most[first], tracer.least(first)
+    most = tracer.most[second]
     for limit in np.linspace(reached.value, max(dense, reached.value), max(rows, 2)):
         given = {first: float(limit)}
         fallback = reached.choice if limit <= reached.value else None
