@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from advisor.runtime.attention.sites import Site
 
 KIND = "attention"  # of such a layer in a plan file
-SUFFIX = ":attention"  # of the layer's name behind its module's
+ENDINGS = ("attention", "matmul")  # of the layer's name behind its module's: one operator, or its two products
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class PlanAttention:
 
     @property
     def module(self) -> str:
-        return self.name.removesuffix(SUFFIX)
+        return self.name.rpartition(":")[0]
 
     @property
     def pattern(self) -> str:
@@ -71,8 +71,8 @@ class PlanAttention:
 
 def problem(layer: PlanAttention) -> str:
     """Why this layer cannot be what the plan says; "" where it can."""
-    if not layer.name.endswith(SUFFIX):
-        return f"is no attention layer; expected a name that ends with {SUFFIX}"
+    if layer.name.rpartition(":")[2] not in ENDINGS or ":" not in layer.name:
+        return "is no attention layer; expected a name that ends with :attention or :matmul"
     if layer.shape.channels % layer.shape.heads:
         return f"{layer.shape.heads} heads do not divide {layer.shape.channels} channels"
     try:

@@ -174,7 +174,7 @@ def test_pins_that_cannot_be(small: tuple[Patches, Network]) -> None:
 
 def test_networks_without_attention_are_told_so(digits: Network) -> None:
     with pytest.raises(
-        PlanError, match=r"no attention layer of .* can have it, since it has none; offer other patterns"
+        PlanError, match=r"no attention layer of .* can have it, since none was found; offer other patterns"
     ):
         advisor.plan(digits, budgets={"macs": "50%"}, patterns=["hierarchical"])
     with pytest.raises(PatternError, match="did you mean 'hierarchical'"):

@@ -125,7 +125,7 @@ def set_to(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (set_to("density", 0.9), "density 0.9 is not that of hierarchical"),
         (set_to("heads", 3), "3 heads do not divide 16 channels"),
         (set_to("grid", [16]), "layers/6"),
-        (set_to("name", "attention.x"), "expected a name that ends with :attention"),
+        (set_to("name", "attention.x"), "expected a name that ends with :attention or :matmul"),
         (set_to("weight", "attention.in_proj_weight"), "'weight' was unexpected"),
         (lambda item: item.pop("pool"), "'pool' is a required property"),
     ],

@@ -69,7 +69,7 @@ def attention_menu(network: Network, patterns: Sequence[str], asked: Asked, *, t
     if alone and all(len(found) == 1 for found in options.values()):
         raise PlanError(
             f"pattern {HIERARCHICAL!r}: no attention layer of {network.name!r} can have it"
-            + (f": {'; '.join(notes)}" if notes else ", since it has none")
+            + (f": {'; '.join(notes)}" if notes else ", since none was found")
             + "; offer other patterns, too"
         )
     return AttentionMenu(sites=sites.able, options=options, fixed=fixed, notes=notes)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from torch import nn
 
 from advisor.patterns.hierarchical import AttentionShape
 
 if TYPE_CHECKING:
-    from advisor.network import Layer, Network, Shape
+    from advisor.network import Layer, Network, Op, Shape
 
-SUFFIX = ":attention"  # of the layer that counts a module's attention products; see `counting.layers`
+# Of the layer that counts a module's attention products, as one operator or as two products; see `counting.layers`.
+SUFFIXES = {"attention": ":attention", "matmul": ":matmul"}
 MOST_PREFIX = 16  # class, distillation and register tokens: more tokens than that beside a map are no prefix
 Kind = Literal["multihead", "timm"]
 
@@ -46,12 +48,13 @@ def attention_sites(network: Network) -> Sites:
     able: dict[str, Site] = {}
     refused: dict[str, str] = {}
     for layer in network.layers:
-        if layer.kind != "attention" or not layer.name.endswith(SUFFIX):
+        suffix = SUFFIXES.get(layer.kind, "")
+        if not suffix or not layer.name.endswith(suffix):
             continue
-        found = _site(network, layer)
+        found = _site(network, layer, layer.name.removesuffix(suffix))
         if isinstance(found, Site):
             able[layer.name] = found
-        else:
+        elif found:
             refused[layer.name] = found
     return Sites(able=able, refused=refused)
 
@@ -72,20 +75,21 @@ def kind_of(module: nn.Module) -> Kind | str:
     return f"{name} is neither nn.MultiheadAttention nor timm.layers.Attention"
 
 
-def _site(network: Network, layer: Layer) -> Site | str:
-    path = layer.name.removesuffix(SUFFIX)
+def _site(network: Network, layer: Layer, path: str) -> Site | str:
+    """The site, or why it is none; "" where it is no attention at all."""
     if network.module is None:
         return "the analysis does not hold the module"
     module = network.module.get_submodule(path)
     kind = kind_of(module)
     if kind not in ("multihead", "timm"):
-        return kind
-    shapes = {call.input_shape for call in layer.calls}
-    if len(shapes) != 1 or len(layer.input_shape) != 4 or layer.input_shape != layer.output_shape:
-        return "its calls differ in shape, or its keys and values are not its queries' size"
-    batch, heads, tokens, size = layer.input_shape
-    if layer.macs != 2 * batch * heads * tokens**2 * size * len(layer.calls):
-        return "it attends to other tokens than its own"
+        # Products of two activations are not always attention.
+        return kind if layer.kind == "attention" or "attention" in type(module).__name__.lower() else ""
+    heads = int(cast("Any", module).num_heads)
+    runs = len(layer.calls) // (2 if layer.kind == "matmul" else 1)
+    *leading, tokens, size = layer.input_shape  # (B, heads, N, d), or (B · heads, N, d)
+    batch = prod(leading) // heads
+    if not runs or prod(leading) % heads or layer.macs != 2 * runs * batch * heads * tokens**2 * size:
+        return "its runs differ in shape, or it attends to other tokens than its own"
     if _masked(network, path):
         return "it has an attention mask"
     names = _projections(network, path, kind, tokens, heads * size)
@@ -100,7 +104,7 @@ def _site(network: Network, layer: Layer) -> Site | str:
         height=grid[0],
         width=grid[1],
         prefix=tokens - grid[0] * grid[1],
-        images=batch * len(layer.calls),
+        images=batch * runs,
     )
     return Site(
         layer=layer.name, module=path, kind="timm" if kind == "timm" else "multihead", shape=shape, projections=names
@@ -109,12 +113,22 @@ def _site(network: Network, layer: Layer) -> Site | str:
 
 def _masked(network: Network, path: str) -> bool:
     for op in network.ops.ops:
-        if op.module == path and "attention" in op.target:
+        if op.module != path:
+            continue
+        if op.target.startswith("aten.baddbmm") or (op.target.startswith("aten.add") and _is_scores(network, op)):
+            return True
+        if "attention" in op.target:
             mask = op.kwargs.get("attn_mask", op.args[3] if len(op.args) > 3 else None)
             causal = op.kwargs.get("is_causal", op.args[5] if len(op.args) > 5 else False)
             if mask is not None or causal:
                 return True
     return False
+
+
+def _is_scores(network: Network, op: Op) -> bool:
+    """Whether an addition's result is one number for each pair of tokens, so that what is added is a mask or a bias."""
+    shape = network.ops.values[op.outputs[0]].shape
+    return len(shape) >= 3 and shape[-1] == shape[-2]
 
 
 def _projections(network: Network, path: str, kind: str, tokens: int, channels: int) -> tuple[str, ...]:
