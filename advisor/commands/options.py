@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
 from tabulate import tabulate
+
+from advisor.quiet import c_prints_to_stderr
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,27 +52,8 @@ def json_option(function: F) -> F:
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
     # Libraries print where they like, the solver even from C; only the result may reach standard output.
-    with contextlib.redirect_stdout(sys.stderr), _descriptor_one_to_two():
+    with contextlib.redirect_stdout(sys.stderr), c_prints_to_stderr():
         yield
-
-
-@contextlib.contextmanager
-def _descriptor_one_to_two() -> Iterator[None]:
-    if sys.__stdout__ is not None:
-        sys.__stdout__.flush()
-    try:
-        saved = os.dup(1)
-        os.dup2(2, 1)
-    except OSError:  # started without standard output or error
-        yield
-        return
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError, AttributeError, TypeError):
-            ctypes.CDLL(None).fflush(None)  # what C still holds belongs to standard error, too
-        os.dup2(saved, 1)
-        os.close(saved)
 
 
 def finite(value: Any) -> Any:
