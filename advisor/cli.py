@@ -21,6 +21,10 @@ COMMANDS = {
     "latency": ("advisor.commands.latency", "Predict a network's latency; --verify times the real one beside it."),
     "plan": ("advisor.commands.plan", "Choose a density per layer under one or several budgets."),
     "frontier": ("advisor.commands.frontier", "Trade one cost against the loss: the Pareto front."),
+    "reconstruct": (
+        "advisor.commands.reconstruct",
+        "Fit a trained network's kept weights under a plan to what the dense one gave.",
+    ),
     "export": ("advisor.commands.export", "Write a plan for another training library."),
 }
 # Commands of the floors above (validation, the page), which this package never imports by name.
