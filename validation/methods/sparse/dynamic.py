@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +10,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from advisor.errors import AdvisorError
-from advisor.patterns.base import pattern
 from validation.methods.method import Outcome
 from validation.methods.sparse.choice import regrown, weakest
 from validation.methods.sparse.masks import Masked, MaskedWeight, masked_weights
@@ -43,22 +40,17 @@ class Dynamic(Masked):
         self.plan, self.drop = plan, drop
         self.updates = self.moved = 0
         self._first = {name: one.units for name, one in self.weights.items()}
-        self._sets = {name: pattern(one.option.pattern).quota_sets(one.layer, one.option) for name, one in self._items}
 
-    @property
-    def _items(self) -> Iterable[tuple[str, MaskedWeight]]:
-        return self.weights.items()
-
-    @abstractmethod
     def order(self, one: MaskedWeight) -> NDArray[np.generic]:
         """Which units grow first, those with the smallest values, in the pattern's shape."""
+        raise NotImplementedError
 
     def update(self, share: float) -> int:
         """Moves `share` of each layer's live units. Returns how many units live now that did not before."""
         moved = 0
-        for name, one in self._items:
+        for one in self.weights.values():
             dropped = weakest(one.norms(one.parameter), one.units, share)
-            grown = regrown(one.units, dropped, self.order(one), self._sets[name])
+            grown = regrown(one.units, dropped, self.order(one), one.quota_sets())
             moved += int(self.move(one, grown).sum())
         self.updates += 1
         self.moved += moved
@@ -68,7 +60,7 @@ class Dynamic(Masked):
         return {"moved_connections": float(self.moved)}
 
     def finish(self) -> Outcome:
-        units = {name: one.units for name, one in self._items}
+        units = {name: one.units for name, one in self.weights.items()}
         new = sum(int((found & ~self._first[name]).sum()) for name, found in units.items())
         live = sum(int(found.sum()) for found in units.values())
         note = f"{new:,} of {live:,} connections are others than the plan began with ({self.updates} updates)"

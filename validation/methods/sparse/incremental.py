@@ -19,7 +19,7 @@ from advisor.patterns.option import Option
 from advisor.plans.schedules import Schedule, density_at, incremental_schedule
 from validation.methods.method import MethodSettings, Outcome, Run
 from validation.methods.registry import register_method
-from validation.methods.sparse.choice import Ints, ranks
+from validation.methods.sparse.choice import ranks
 from validation.methods.sparse.masks import Masked, MaskedWeight, masked_weights, weight_of
 from validation.methods.sparse.modules import masked_module
 
@@ -37,18 +37,18 @@ class Growth:
     (`advisor.patterns.draw`). Two densities of one seed are therefore nested, and a drawn plan's mask is one of them.
     """
 
-    def __init__(self, layer: MaskedWeight, seed: int) -> None:
-        one, option, self.final = layer.layer, layer.option, layer.units
-        self._sets: Ints = pattern(option.pattern).quota_sets(one, option)
-        self._members = np.bincount(self._sets.ravel())
-        self._last = np.bincount(self._sets[self.final], minlength=len(self._members))
-        order = ranks(keys(seed, self.final.shape), self._sets)
-        self._place = ranks(order + np.where(self.final, 0, self.final.size), self._sets)
+    def __init__(self, weight: MaskedWeight, seed: int) -> None:
+        self._weight, final, sets = weight, weight.units, weight.quota_sets()
+        self._members = np.bincount(sets.ravel())
+        self._last = np.bincount(sets[final], minlength=len(self._members))
+        order = ranks(keys(seed, final.shape), sets)
+        self._place = ranks(order + np.where(final, 0, final.size), sets).astype(np.int32)
 
     def at(self, density: float) -> Bools:
         """max(1, ⌈density · members⌉) units of each quota set, and no more than the final mask has there."""
-        wanted = np.array([kept_of(density, int(count)) for count in self._members], np.int64)
-        found: Bools = self._place < np.minimum(wanted, self._last)[self._sets]
+        sizes, which = np.unique(self._members, return_inverse=True)
+        wanted = np.array([kept_of(density, int(size)) for size in sizes], np.int64)[which]
+        found: Bools = self._place < np.minimum(wanted, self._last)[self._weight.quota_sets()]
         return found
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from advisor.errors import PlanError
@@ -61,6 +62,10 @@ class MaskedWeight:
         """Zero where a weight is masked, in place. Not a product, so that NaN and infinity go, too."""
         if not self._whole:
             tensor.masked_fill_(self.gone, 0)
+
+    def quota_sets(self) -> NDArray[np.int64]:
+        """The number of each unit's quota set; made anew, since it takes eight bytes a unit."""
+        return pattern(self.option.pattern).quota_sets(self.layer, self.option)
 
     def norms(self, tensor: torch.Tensor) -> Floats:
         """The L1 norm of each unit of a tensor in the weight's shape, in float64 on the CPU."""
