@@ -26,7 +26,7 @@ from tabulate import tabulate
 MODEL, BUDGET = "zoo:digits_cnn", "macs=30%"
 KINDS = ("driver", "worker", "memory")
 WORKER = "validation.engines.worker"
-RECIPE = ["--epochs", "4", "--seeds", "3", "--baselines", "width,uniform", "--train-size", "768", "--test-size", "200"]
+RECIPE = ["--epochs", "4", "--seeds", "3", "--baselines", "width,uniform", "--test-size", "200"]
 PATIENCE = 20.0  # seconds for a worker to meet its limit; another one is chosen after that
 SPARE = 2**20  # bytes of address space that a worker may still take when its limit falls
 
@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--images", type=int, default=768, help="training images")
     parser.add_argument("--longest", type=float, default=30.0, help="seconds from one kill to the next, at most")
     parser.add_argument("--seed", type=int, default=0, help="of moments and victims")
     parser.add_argument("--out", type=Path, default=Path("survive"))
@@ -45,7 +46,7 @@ def main() -> None:
         call(["plan", MODEL, "--budget", BUDGET, "--patterns", "channel", "--out", str(plan)])
     whole = asked.out / "undisturbed"
     if not (whole / "report.json").exists():
-        call([*validation(plan, whole), "--workers", "1"])
+        call([*validation(plan, whole, asked.images), "--workers", "1"])
     expected = facts(whole)
     draw = random.Random(asked.seed)
     kinds = [KINDS[number % len(KINDS)] for number in range(asked.kills)]
@@ -55,7 +56,8 @@ def main() -> None:
         out = asked.out / f"disturbed-{len(rounds)}"
         shutil.rmtree(out, ignore_errors=True)
         began = time.monotonic()
-        done = survive(plan, out, kinds, draw, workers=asked.workers, longest=asked.longest)
+        command = [*validation(plan, out, asked.images), "--workers", str(asked.workers)]
+        done = survive(command, out, kinds, draw, longest=asked.longest)
         rows += [[len(rows) + index + 1, f"{len(rounds)}", *row] for index, row in enumerate(done)]
         rounds.append([len(rounds), len(done), f"{time.monotonic() - began:.0f} s", differences(expected, facts(out))])
     print(tabulate(rows, ["kill", "round", "whom", "after", "results then", "runs at work then"]))
@@ -63,21 +65,20 @@ def main() -> None:
     print(tabulate(rounds, ["round", "kills", "took", "report beside the undisturbed one"]))
 
 
-def validation(plan: Path, out: Path) -> list[str]:
-    return ["validate", MODEL, "--plan", str(plan), *RECIPE, "--threads", "1", "--out", str(out)]
+def validation(plan: Path, out: Path, images: int) -> list[str]:
+    sizes = ["--train-size", str(images), "--threads", "1"]
+    return ["validate", MODEL, "--plan", str(plan), *RECIPE, *sizes, "--out", str(out)]
 
 
 def call(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "-m", "advisor.cli", *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def survive(
-    plan: Path, out: Path, kinds: list[str], draw: random.Random, *, workers: int, longest: float
-) -> list[list[Any]]:
+def survive(command: list[str], out: Path, kinds: list[str], draw: random.Random, *, longest: float) -> list[list[Any]]:
     """One validation, killed until it is done or nobody is left to kill; takes from `kinds`."""
     rows: list[list[Any]] = []
     log = (out.parent / f"{out.name}.log").open("w")
-    driver = start(plan, out, workers, log)
+    driver = start(command, log)
     while True:
         delay = draw.uniform(1.0, longest)
         try:
@@ -93,12 +94,12 @@ def survive(
         if kill(kinds[-1], driver):
             rows.append([kinds.pop(), f"{delay:.1f} s", len(list(out.glob("runs/*.json"))), seen])
         if driver.poll() is not None:
-            driver = start(plan, out, workers, log)
+            driver = start(command, log)
 
 
-def start(plan: Path, out: Path, workers: int, log: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "advisor.cli", *validation(plan, out), "--workers", str(workers)]
-    return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
+def start(command: list[str], log: Any) -> subprocess.Popen[bytes]:
+    whole = [sys.executable, "-m", "advisor.cli", *command]
+    return subprocess.Popen(whole, stdout=log, stderr=log, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 def kill(whom: str, driver: subprocess.Popen[bytes]) -> bool:

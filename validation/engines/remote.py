@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
 from typing import Any
 
 from validation.engines.engine import Task
 from validation.engines.events import Event
 from validation.engines.parcel import Parcel, unfold, unpack
 from validation.engines.perform import LAST, mishap, perform, task_from_json
-from validation.trials import RUNS
+from validation.trials import RUNS, Study
 
 Files = dict[str, bytes | None]  # path within the folder of a validation → content; None: it is gone
 CARRIES = ("saved", *LAST)  # the events that files travel with
 
 # What this process has unfolded last: Ray gives a process many tasks of one validation.
-_unfolded: dict[str, tuple[tempfile.TemporaryDirectory[str], Any, Any]] = {}
+_unfolded: dict[str, tuple[str, Study, Mapping[str, Mapping[str, int]]]] = {}
+
+
+class _UnheardError(BaseException):
+    """Nobody listens any more: ends the run's thread, past every handler of errors."""
 
 
 def trial(parcel: Parcel, key: str, task: Mapping[str, Any], files: Files) -> Iterator[Event]:
@@ -36,10 +43,13 @@ def trial(parcel: Parcel, key: str, task: Mapping[str, Any], files: Files) -> It
         (out / RUNS).mkdir()
         write_files(files, out)
         heard: SimpleQueue[Event] = SimpleQueue()
+        closed = threading.Event()
         seen = _stamps(out)
 
         def send(event: Event) -> None:
             nonlocal seen
+            if closed.is_set():
+                raise _UnheardError
             if event["event"] in CARRIES:
                 now = _stamps(out)
                 changed: Files = {name: (out / name).read_bytes() for name in now if now[name] != seen.get(name)}
@@ -48,23 +58,33 @@ def trial(parcel: Parcel, key: str, task: Mapping[str, Any], files: Files) -> It
             heard.put(event)
 
         # In a thread of its own, since a run calls its watcher and Ray wants a generator.
-        Thread(target=_run, args=(parcel, key, task_from_json(task), out, send), daemon=True).start()
-        while True:
-            event = heard.get()
-            yield event
-            if event["event"] in LAST:
-                return
+        arguments = (parcel, key, task_from_json(task), out, send)
+        threading.Thread(target=_run, args=arguments, daemon=True).start()
+        try:
+            while True:
+                event = heard.get()
+                yield event
+                if event["event"] in LAST:
+                    return
+        finally:
+            closed.set()
 
 
-def _run(parcel: Parcel, key: str, task: Task, out: Path, send: Any) -> None:
+def _run(parcel: Parcel, key: str, task: Task, out: Path, send: Callable[[Event], None]) -> None:
+    with suppress(_UnheardError):
+        _tell(parcel, key, task, out, send)
+
+
+def _tell(parcel: Parcel, key: str, task: Task, out: Path, send: Callable[[Event], None]) -> None:
     try:
         if key not in _unfolded:
-            for folder, _, _ in _unfolded.values():
-                folder.cleanup()
+            for before, _, _ in _unfolded.values():
+                shutil.rmtree(before, ignore_errors=True)
             _unfolded.clear()
-            folder = tempfile.TemporaryDirectory(prefix="advisor-parcel-")
-            unfold(parcel, Path(folder.name))
-            _unfolded[key] = (folder, *unpack(Path(folder.name), out))
+            folder = tempfile.mkdtemp(prefix="advisor-parcel-")
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            unfold(parcel, Path(folder))
+            _unfolded[key] = (folder, *unpack(Path(folder), out))
         _, study, counts = _unfolded[key]
     except Exception as error:
         send(mishap(error))
