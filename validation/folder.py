@@ -60,7 +60,10 @@ def alone(out: Path) -> Iterator[None]:
         if not take_lock(stream):
             raise AdvisorError(f"another validation runs in {out}; wait for it, or choose another --out")
         _sweep(out)
-        yield
+        try:
+            yield
+        finally:
+            _sweep(out)
 
 
 def _sweep(out: Path) -> None:
