@@ -1,6 +1,5 @@
 """SET and RigL: which connections go, which come, and that the plan stays legal."""
 
-import copy
 import dataclasses
 import math
 
@@ -15,6 +14,7 @@ from tests.validation.methods.sparse.training import (
     OPTIMIZERS,
     batch,
     everywhere,
+    from_disk,
     mixed,
     narrowed,
     network,
@@ -189,7 +189,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_been(make):
     whole = train(module, made, range(8), [method])
     module, made, method = make(plan)
     begun = train(module, made, range(5), [method])
-    saved = copy.deepcopy((module.state_dict(), made.state_dict(), method.state_dict()))
+    saved = from_disk((module.state_dict(), made.state_dict(), method.state_dict()))
     module, made, method = make(plan)
     module.load_state_dict(saved[0])
     made.load_state_dict(saved[1])

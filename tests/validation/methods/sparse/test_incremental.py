@@ -1,6 +1,5 @@
 """The ramp of incremental training: how many connections live when, and with which values they begin."""
 
-import copy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,7 +14,7 @@ from advisor.patterns.base import kept_of, pattern
 from advisor.patterns.option import Option
 from advisor.plans.schedules import incremental_schedule
 from tests.plans.samples import MASKED, UNSTRUCTURED, plan_of, rewired, small
-from tests.validation.methods.sparse.training import OPTIMIZERS, mixed, network, run_of, train
+from tests.validation.methods.sparse.training import OPTIMIZERS, from_disk, mixed, network, run_of, train
 from validation.methods.sparse.incremental import Growth, Incremental, IncrementalSettings, growing_weights
 from validation.methods.sparse.masks import MaskedWeight
 from validation.methods.sparse.modules import masked_module
@@ -148,7 +147,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_nothing_had_been():
     whole = train(module, optimizer, range(8), [method])
     module, optimizer, method = made()
     begun = train(module, optimizer, range(3), [method])
-    saved = copy.deepcopy((module.state_dict(), optimizer.state_dict(), method.state_dict()))
+    saved = from_disk((module.state_dict(), optimizer.state_dict(), method.state_dict()))
     module, optimizer, method = made()
     module.load_state_dict(saved[0])
     optimizer.load_state_dict(saved[1])

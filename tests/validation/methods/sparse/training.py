@@ -1,7 +1,9 @@
 """A loop as a training library would write one, and a task that never ends."""
 
+import io
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -58,6 +60,14 @@ def batch(step: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, 
     generator = torch.Generator().manual_seed(step)
     inputs = torch.randn(SHAPE, generator=generator, dtype=dtype)
     return inputs, torch.randn(SHAPE[0], 8, generator=generator, dtype=dtype)
+
+
+def from_disk(state: Any) -> Any:
+    """What a checkpoint gives back: nothing but tensors and plain values may be in it."""
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    stream.seek(0)
+    return torch.load(stream, weights_only=True)
 
 
 def train(module: nn.Module, optimizer: Optimizer, steps: Sequence[int], methods: Sequence[Method] = ()) -> list[float]:
