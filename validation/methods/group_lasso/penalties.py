@@ -77,7 +77,8 @@ def scad_prox(x: Tensor, scale: float, *, alpha: float = 3.7) -> Tensor:
 
 def l1_l2(v: Tensor, scale: float, *, alpha: float = 1.0) -> Tensor:
     """||v||_1 - alpha ||v||_2 of the whole tensor: 0 for alpha 1 where one element at most is not zero."""
-    return scale * (v.abs().sum() - alpha * torch.linalg.vector_norm(v))
+    length: Tensor = torch.linalg.vector_norm(v)
+    return scale * (v.abs().sum() - alpha * length)
 
 
 def l1_l2_prox(x: Tensor, scale: float, *, alpha: float = 1.0) -> Tensor:
@@ -88,7 +89,7 @@ def l1_l2_prox(x: Tensor, scale: float, *, alpha: float = 1.0) -> Tensor:
     largest = float(x.abs().max()) if x.numel() else 0.0
     if largest > scale:
         soft = l1_prox(x, scale)
-        length = torch.linalg.vector_norm(soft)
+        length: Tensor = torch.linalg.vector_norm(soft)
         return soft * ((length + alpha * scale) / length)
     found = torch.zeros_like(x)
     if (left := largest + (alpha - 1) * scale) > 0:
