@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ from advisor.patterns.option import DENSE, NOTHING, Option
 from advisor.planning.allocation import erk_scores, scaled
 from advisor.planning.budgets import TIMES, cost_text
 from advisor.planning.build import Built, build_table
+from advisor.planning.constraints.asked import Asked
+from advisor.planning.held import Impossible, broken, closest, stay_wide
 from advisor.planning.menu.options import Menu, with_width
 
 if TYPE_CHECKING:
@@ -37,6 +39,11 @@ class Trial:
     choice: tuple[int, ...]
     totals: Mapping[str, float]
 
+    @property
+    def options(self) -> dict[str, Option]:
+        """Layer → its option."""
+        return {name: options[k] for (name, options), k in zip(self.menu.options.items(), self.choice, strict=True)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
@@ -47,6 +54,7 @@ class Question:
     profile: Profile | None
     limits: Mapping[str, float]
     given: Given = NOTHING_GIVEN
+    asked: Asked = field(default_factory=Asked)
 
     def trial(self, menu: Menu, choice: tuple[int, ...]) -> Trial:
         # Losses play no part in meeting budgets; those of the plan's sensitivity may take long.
@@ -71,13 +79,23 @@ class CannotMeet(AdvisorError):
 
 
 def _largest(
-    question: Question, make: Callable[[float], Trial], smallest: float, steps: int, what: str
+    question: Question,
+    make: Callable[[float], Trial],
+    smallest: float,
+    steps: int,
+    what: str,
+    too_large: Callable[[Trial], str] = lambda trial: "",
 ) -> tuple[Trial, float]:
-    """The trial of the largest size in [smallest, 1] that meets the limits; costs fall with the size, near enough."""
+    """The trial of the largest size in [smallest, 1] that meets the limits; costs fall with the size, near enough.
+
+    `too_large` says why a trial is, whatever it costs; "" where it is not.
+    """
     best, low, high = make(1.0), smallest, 1.0
-    if not question.over(best):
+    if not question.over(best) and not too_large(best):
         return best, 1.0
     best = make(smallest)
+    if problem := too_large(best):
+        raise CannotMeet(f"{what}: {problem}")
     if over := question.over(best):
         key = over[0]
         raise CannotMeet(
@@ -87,7 +105,7 @@ def _largest(
     for _ in range(steps):
         middle = (low + high) / 2
         trial = make(middle)
-        if question.over(trial):
+        if question.over(trial) or too_large(trial):
             high = middle
         else:
             best, low = trial, middle
@@ -105,6 +123,9 @@ def masked(question: Question, kind: str) -> tuple[Trial, tuple[str, ...], tuple
         except CannotMeet as error:
             problem = problem or error
             continue
+        except Impossible as error:
+            problem = problem or CannotMeet(f"{kind}: {error}")
+            continue
         text = f"one density {size:.4g}" if kind == "uniform" else f"ERK-shaped densities (scale {size:.4g})"
         notes = [f"baseline {kind}: {text} of pattern {name!r} in {len(layers)} of {len(question.plan.layers)} layers"]
         return trial, (name,), tuple(notes)
@@ -116,11 +137,17 @@ def _at(question: Question, kind: str, name: str, layers: Mapping[str, Layer], s
     weights = np.array([layer.weights for layer in layers.values()], np.float64)
     scores = erk_scores([layer.weight_shape for layer in layers.values()]) if kind == "erk" else weights
     densities = scaled(scores, weights, size * float(np.max(weights / scores)) if len(weights) else 1.0)
-    options: dict[str, tuple[Option, ...]] = {layer.name: (DENSE,) for layer in question.network.sparsifiable}
-    for (layer_name, layer), density in zip(layers.items(), densities, strict=True):
-        option = _legal(layer, name, float(density), question.plan)
-        if option is not None:
-            options[layer_name] = (DENSE, option)
+    sizes = dict(zip(layers, map(float, densities), strict=True))
+    options: dict[str, tuple[Option, ...]] = {}
+
+    def at(layer: Layer, density: float) -> Option | None:
+        return _legal(layer, name, density, question.plan)
+
+    for layer in question.network.sparsifiable:
+        free = layer.name in sizes
+        plain = (at(layer, sizes[layer.name]) if free else None) or DENSE
+        option = closest(layer, plain, question.asked, name, at, free=free)
+        options[layer.name] = (DENSE,) if option == DENSE else (DENSE, option)
     menu = with_width(question.network, options, rounding=question.plan.rounding, levels=())
     return question.trial(menu, tuple(len(choices) - 1 for choices in options.values()))
 
@@ -174,8 +201,9 @@ def _thinnable(question: Question, name: str) -> dict[str, Layer]:
 
 
 def width(question: Question) -> tuple[Trial, tuple[str, ...], tuple[str, ...]]:
-    """One factor for every group that can be narrowed."""
-    network = question.network
+    """One factor for every group that can be narrowed, and that nobody wants wide."""
+    network, asked = question.network, question.asked
+    wide = stay_wide(network.sparsifiable, asked)
     dense: dict[str, tuple[Option, ...]] = {layer.name: (DENSE,) for layer in network.sparsifiable}
 
     def factor(size: float) -> float:
@@ -183,20 +211,28 @@ def width(question: Question) -> tuple[Trial, tuple[str, ...], tuple[str, ...]]:
 
     def make(size: float) -> Trial:
         levels = () if factor(size) >= 1 else (1.0, factor(size))
-        menu = with_width(network, dense, rounding=question.plan.rounding, levels=levels)
-        return question.trial(menu, _narrowest(menu))
+        menu = with_width(network, dense, rounding=question.plan.rounding, levels=levels, dense=wide)
+        return question.trial(menu, _narrowest(menu, wide))
 
-    trial, size = _largest(question, make, 1 / _FACTORS, _STEPS // 2, "width")
+    def too_wide(trial: Trial) -> str:
+        return broken(trial.options, asked, ("max_density",))
+
+    trial, size = _largest(question, make, 1 / _FACTORS, _STEPS // 2, "width", too_wide)
+    if problem := broken(trial.options, asked):
+        raise CannotMeet(f"width: {problem}")
     if size < 1 and all(choices == (DENSE,) for choices in trial.menu.options.values()):
         raise CannotMeet("width: no layer of this network can be narrowed")
     return trial, ("width",), (f"baseline width: every group of channels at {factor(size):.4g}",)
 
 
-def _narrowest(menu: Menu) -> tuple[int, ...]:
-    """Per layer the option with every group at its last level."""
+def _narrowest(menu: Menu, wide: frozenset[str] = frozenset()) -> tuple[int, ...]:
+    """Per layer the option with every group at its last level, but for the groups beside the layers in `wide`."""
     if menu.width is None:
         return (0,) * len(menu.options)
     last = [len(group.levels) - 1 for group in menu.width.groups]
+    for name in wide:
+        for group, _ in menu.requires[name][0]:
+            last[group] = 0
     return tuple(
         next(k for k, needs in enumerate(pairs) if all(level == last[group] for group, level in needs))
         for pairs in menu.requires.values()

@@ -13,12 +13,14 @@ from advisor.examples import NOTHING_GIVEN, Given
 from advisor.planning.alternatives import CannotMeet, Question, Trial, masked, width
 from advisor.planning.assemble import Quality, Style, assemble
 from advisor.planning.budgets import TIMES
+from advisor.planning.constraints.asked import asked_of
 from advisor.planning.selections import DATA_SELECTIONS, SELECTIONS
 from advisor.planning.sensitivity import sensitivity_named
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
     from advisor.network import Network
+    from advisor.patterns.option import Option
     from advisor.plans.plan import Plan
 
 BASELINES = ("uniform", "erk", "width")
@@ -42,6 +44,11 @@ def baselines(
     kinds: Sequence[str] = BASELINES,
     seed: int | None = None,
     given: Given = NOTHING_GIVEN,
+    pins: Mapping[str, str | float | Option] | None = None,
+    allowed: Mapping[str, Sequence[str]] | None = None,
+    forbidden: Mapping[str, Sequence[str]] | None = None,
+    min_density: float | Mapping[str, float] | None = None,
+    max_density: float | Mapping[str, float] | None = None,
 ) -> Baselines:
     """The largest plan of each kind that meets all of `plan`'s budgets (`plan.costs[key].budget`).
 
@@ -60,13 +67,18 @@ def baselines(
         seed: of the draws; the plan's own where None.
         given: data, where the plan's sensitivity or selection needs it. Without it no loss is estimated (the objective
             is that of "uniform", and a note says so), and connections are chosen by magnitude.
+        pins, allowed, forbidden, min_density, max_density: what the plan was asked of single layers, as in
+            `advisor.plan`, since a plan does not say. A layer whose density or pattern is not allowed takes the closest
+            that is; width holds the groups beside such a layer at full width, and keeps its one factor elsewhere.
 
     Returns:
         Baseline → plan (status "baseline": no bound is proven), with `reasons` for those that cannot meet the budgets.
 
     Raises:
-        PlanError: an unknown kind, a plan without budgets, or one of another network.
+        PlanError: an unknown kind, a plan without budgets, one of another network, or constraints that name no layer.
     """
+    asked = asked_of(pins=pins, allowed=allowed, forbidden=forbidden, min_density=min_density, max_density=max_density)
+    asked.check_names([layer.name for layer in network.sparsifiable])
     for kind in kinds:
         if kind not in BASELINES:
             raise PlanError(unknown("baseline", str(kind), BASELINES))
@@ -80,7 +92,7 @@ def baselines(
     if profile is None and any(key in TIMES for key in limits):
         limits = _at_its_arithmetic(limits, plan)
         untimed = (f"no profile: held to the plan's {limits['macs']:,.0f} MACs instead of a time",)
-    question = Question(network=network, plan=plan, profile=profile, limits=limits, given=given)
+    question = Question(network=network, plan=plan, profile=profile, limits=limits, given=given, asked=asked)
     selection, chosen_notes = _selection(plan, given)
     judge, judge_notes = _judge(plan, given)
     found, reasons = Baselines(), {}

@@ -123,3 +123,57 @@ def test_random_draws_follow_the_seed(digits: Network) -> None:
     one, two = (baselines(digits, plan, kinds=["uniform"], seed=seed)["uniform"] for seed in (1, 2))
     assert one.seed == 1
     assert [layer.seed for layer in one.layers] != [layer.seed for layer in two.layers]
+
+
+@pytest.mark.parametrize("kind", ["uniform", "erk"])
+def test_what_is_asked_of_layers_holds_in_masked_baselines(digits: Network, kind: str) -> None:
+    asked = {
+        "pins": {"features.4": "dense", "features.12": "channel@0.4"},
+        "min_density": {"features.8": 0.3},
+    }
+    plan = advisor.plan(digits, budgets={"params": "45%"}, patterns=["channel"], **asked)
+    found = baselines(digits, plan, kinds=[kind], **asked)
+    assert found.reasons == {}
+    held = {layer.name: layer.option for layer in found[kind].layers}
+    assert held["features.4"].pattern == "dense"
+    assert (held["features.12"].pattern, held["features.12"].density) == ("channel", 0.4)
+    assert held["features.8"].density >= 0.3
+    line = found[kind].costs["params"]
+    assert line.budget is not None
+    assert line.plan <= line.budget
+    free = baselines(digits, plan, kinds=[kind])[kind]
+    assert {layer.name: layer.option for layer in free.layers} != held
+
+
+def test_a_most_density_holds_where_the_budget_would_allow_more(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"params": "100%"}, patterns=["channel"], max_density={"features.8": 0.5})
+    found = baselines(digits, plan, kinds=["uniform", "erk", "width"], max_density={"features.8": 0.5})
+    assert all(found[kind].layer("features.8").density <= 0.5 + 1e-9 for kind in ("uniform", "erk", "width"))
+    assert found["uniform"].layer("features.12").pattern == "dense"
+    assert found["width"].layer("features.8").pattern == "width"
+
+
+def test_width_leaves_alone_what_is_to_stay_wide(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"params": "60%"}, patterns=["width"], pins={"features.8": "dense"})
+    found = baselines(digits, plan, kinds=["width"], pins={"features.8": "dense"})
+    held = {layer.name: layer.option for layer in found["width"].layers}
+    assert held["features.8"].pattern == "dense"
+    assert held["features.4"].parameters["out"] == 1.0  # its outputs are what features.8 reads
+    assert held["features.4"].parameters["in"] < 1.0
+    line = found["width"].costs["params"]
+    assert line.budget is not None
+    assert 0.9 * line.budget < line.plan <= line.budget
+
+
+def test_what_a_kind_cannot_do_for_a_layer_is_its_reason(digits: Network) -> None:
+    plan = advisor.plan(digits, budgets={"params": "60%"}, patterns=["channel", "width"])
+    asked = {"pins": {"features.8": "channel@0.5"}}
+    found = baselines(digits, plan, kinds=["uniform", "width"], **asked)
+    assert "uniform" in found
+    assert found.reasons["width"] == "width: layer features.8, which is dense there, breaks pin channel@0.5"
+    found = baselines(digits, plan, kinds=["uniform"], forbidden={"features.8": ["dense", "channel"]})
+    assert "features.8: forbid dense,channel leaves channel no option" in found.reasons["uniform"]
+    found = baselines(digits, plan, kinds=["width"], min_density={"features.8": 0.9})
+    assert "breaks min_density 0.9" in found.reasons["width"]
+    with pytest.raises(PlanError, match="unknown layer 'nobody'"):
+        baselines(digits, plan, pins={"nobody": "dense"})

@@ -50,11 +50,12 @@ def with_pinned(menu: Menu, network: Network, constraints: Asked, patterns: Sequ
             if rule.kind != "pin" or rule.wanted is None or rule.wanted.density is None:
                 continue
             if not any(rule.wanted.is_met_by(option) for option in menu.options[layer.name]):
-                more[layer.name] = _legal(layer, rule.wanted, patterns)
+                more[layer.name] = pinned_options(layer, rule.wanted, patterns)
     return with_options(menu, more) if any(more.values()) else menu
 
 
-def _legal(layer: Layer, wanted: Wanted, patterns: Sequence[str]) -> list[Option]:
+def pinned_options(layer: Layer, wanted: Wanted, patterns: Sequence[str]) -> list[Option]:
+    """The options of a layer that are what a pin wants, at its own density. `patterns`: for a density alone."""
     from advisor.patterns.base import pattern, pattern_names
 
     names = [wanted.pattern] if wanted.pattern is not None else list(patterns)
