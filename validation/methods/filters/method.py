@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -25,7 +26,7 @@ from validation.methods.registry import register_method
 if TYPE_CHECKING:
     from advisor.network import Network
 
-FILE = "filters.json"
+FILE, WEIGHTS = "filters.json", "removed.safetensors"
 CRITERIA = ("gamma", "activation", "either")
 BATCH = 250
 _PROBED = 256  # images on which the outputs before and after removal are compared
@@ -83,7 +84,12 @@ class FilterDetector(Method):
         if not self.remove:
             return Outcome(numbers=numbers, files=files)
         removed = self._removed(filters)
-        return Outcome(plan=removed.plan, numbers=numbers | dict(removed.numbers), files=files, notes=removed.notes)
+        return Outcome(
+            plan=removed.plan,
+            numbers=numbers | dict(removed.numbers),
+            files=files | dict(removed.files),
+            notes=removed.notes,
+        )
 
     def _removed(self, filters: Sequence[LayerFilters]) -> Outcome:
         """The module itself becomes the narrower one."""
@@ -105,7 +111,8 @@ class FilterDetector(Method):
         }
         for name, line in found.plan.costs.items():
             numbers |= {f"{name}_before": float(line.dense), f"{name}_after": float(line.plan)}
-        return Outcome(plan=found.plan, numbers=numbers, notes=found.notes)
+        state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in self.module.state_dict().items()}
+        return Outcome(plan=found.plan, numbers=numbers, files={WEIGHTS: save(state)}, notes=found.notes)
 
     def _outputs(self) -> list[Tensor]:
         """What the module gives on the first images."""

@@ -37,9 +37,9 @@ class Removed:
 
     Attributes:
         module: in the mode of the one given; its outputs in evaluation mode are what they were.
-        plan: what went, as a plan of the full network: `plan.apply` narrows any copy of it in the same way. Where
-            nothing was lost, or all of it fits into biases and norms that are there anyway, the state of `module` loads
-            into what `apply` gives.
+        plan: what went, as a plan of the full network: `plan.apply` narrows any copy of it in the same way, and
+            `restored` builds `module` from it and from the state of `module`. Where nothing was lost, or all of it fits
+            into biases and norms that are there anyway, that state loads into what `apply` gives.
         removed: layer → the filters that went.
         maps: layers that a `BiasMap` follows: their zero padding meets constants that are not zero.
         difference: the largest change of an output on random input, which is rounding.
@@ -151,7 +151,7 @@ def _where(done: Compensated) -> list[str]:
     if done.maps:
         notes.append(
             f"a bias map follows {_names(done.maps)}, whose zero padding meets constants that are not zero; a plan "
-            "cannot hold it, so apply the plan and load the weights only into a module with these maps"
+            "cannot hold it, but the file of the weights does (restored)"
         )
     if done.new_bias:
         notes.append(f"{_names(done.new_bias)} got a bias, which the full network does not have there")

@@ -5,14 +5,16 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load
 from torch import nn
 
 import advisor
-from advisor.errors import AdvisorError
+from advisor.errors import AdvisorError, PlanError
 from advisor.models import load_model
 from tests.validation.methods.filters.nets import IMAGE, Dense, Mobile, Residual, built, dead, vgg
 from validation.methods.filters.detector import inspect, universality
-from validation.methods.filters.method import FILE, FilterDetector, FilterSettings
+from validation.methods.filters.method import FILE, WEIGHTS, FilterDetector, FilterSettings
+from validation.methods.filters.restore import restored
 from validation.methods.filters.sites import filter_sites
 from validation.methods.registry import METHODS, parse_methods
 
@@ -124,6 +126,10 @@ def test_removal_at_the_end_changes_no_output() -> None:
         change = (module(X) - before).abs().max().item()
     assert 0 < change < 1e-4
     assert change == pytest.approx(outcome.numbers["largest_change"], rel=1e-2)
+    again = restored(outcome.plan, vgg(), load(outcome.files[WEIGHTS])).eval()
+    torch.testing.assert_close(again(X), module(X), rtol=0, atol=1e-12)
+    with pytest.raises(PlanError, match="the weights are not those of its network"):
+        restored(outcome.plan, vgg(), load(outcome.files[WEIGHTS]) | {"12.bias": torch.zeros(2)})
     document = json.loads(outcome.files[FILE])
     assert document["totals"]["filters"] == 19
     first = document["layers"][0]
