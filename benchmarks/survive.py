@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--images", type=int, default=768, help="training images")
-    parser.add_argument("--longest", type=float, default=30.0, help="seconds from one kill to the next, at most")
+    parser.add_argument("--longest", type=float, default=30.0, help="seconds to wait for a kill, at most")
     parser.add_argument("--seed", type=int, default=0, help="of moments and victims")
     parser.add_argument("--out", type=Path, default=Path("survive"))
     asked = parser.parse_args()
@@ -56,11 +56,12 @@ def main() -> None:
         out = asked.out / f"disturbed-{len(rounds)}"
         shutil.rmtree(out, ignore_errors=True)
         began = time.monotonic()
-        command = [*validation(plan, out, asked.images), "--workers", str(asked.workers)]
+        # A run may be hit again and again before it gets further: every one of these deaths is ours.
+        command = [*validation(plan, out, asked.images), "--workers", str(asked.workers), "--retries", str(asked.kills)]
         done = survive(command, out, kinds, draw, longest=asked.longest)
         rows += [[len(rows) + index + 1, f"{len(rounds)}", *row] for index, row in enumerate(done)]
         rounds.append([len(rounds), len(done), f"{time.monotonic() - began:.0f} s", differences(expected, facts(out))])
-    print(tabulate(rows, ["kill", "round", "whom", "after", "results then", "runs at work then"]))
+    print(tabulate(rows, ["kill", "round", "whom", "moment", "after", "results then", "runs at work then"]))
     print()
     print(tabulate(rounds, ["round", "kills", "took", "report beside the undisturbed one"]))
 
@@ -80,9 +81,13 @@ def survive(command: list[str], out: Path, kinds: list[str], draw: random.Random
     log = (out.parent / f"{out.name}.log").open("w")
     driver = start(command, log)
     while True:
-        delay = draw.uniform(1.0, longest)
+        # Every other kill falls at any moment, be it while processes start; the rest fall while runs train.
+        when = "any" if len(kinds) % 2 else "training"
+        began = time.monotonic()
+        if when == "training" and kinds:
+            wait_for_steps(out, driver)
         try:
-            status = driver.wait(timeout=delay if kinds else None)
+            status = driver.wait(timeout=draw.uniform(0.0, longest) if kinds else None)
         except subprocess.TimeoutExpired:
             status = None
         if status == 0:
@@ -92,9 +97,23 @@ def survive(command: list[str], out: Path, kinds: list[str], draw: random.Random
             raise SystemExit(f"the driver ended with status {status}; see {log.name}")
         seen = at_work(out)
         if kill(kinds[-1], driver):
-            rows.append([kinds.pop(), f"{delay:.1f} s", len(list(out.glob("runs/*.json"))), seen])
+            results = len(list(out.glob("runs/*.json")))
+            rows.append([kinds.pop(), when, f"{time.monotonic() - began:.0f} s", results, seen])
+            print("killed:", *rows[-1], file=sys.stderr)
         if driver.poll() is not None:
             driver = start(command, log)
+
+
+def wait_for_steps(out: Path, driver: subprocess.Popen[bytes]) -> None:
+    """Until some run has taken steps since now, or the driver has ended."""
+    before = progress_of(out).get("done")
+    while driver.poll() is None:
+        now = progress_of(out)
+        if now.get("pid") == driver.pid and now.get("done") != before and now.get("running"):
+            return
+        if now.get("pid") == driver.pid and before is None:
+            before = now.get("done")
+        time.sleep(0.1)
 
 
 def start(command: list[str], log: Any) -> subprocess.Popen[bytes]:
@@ -121,10 +140,17 @@ def kill(whom: str, driver: subprocess.Popen[bytes]) -> bool:
     return bool(gone)
 
 
-def at_work(out: Path) -> str:
+def progress_of(out: Path) -> dict[str, Any]:
     try:
-        progress = json.loads((out / "progress.json").read_text())
+        found: dict[str, Any] = json.loads((out / "progress.json").read_text())
     except (OSError, ValueError):
+        return {}
+    return found
+
+
+def at_work(out: Path) -> str:
+    progress = progress_of(out)
+    if not progress:
         return "not begun"
     return ", ".join(f"{one['run']} {one['epoch']}/{one['epochs']}" for one in progress["running"]) or progress["state"]
 
