@@ -40,6 +40,7 @@ class FakePlan:
     model: str = "net"
     of_table: bool = False
     input_shapes: tuple[tuple[int, ...], ...] = ((1, 3, 224, 224),)
+    attention: tuple[Any, ...] = ()
 
 
 def planned(network: Network, options: dict[str, Option]) -> Any:
