@@ -143,6 +143,20 @@ class SparseGroupLasso(Method):
             self.copies[one.name] = torch.empty_like(one.parameter.detach()).copy_(copies[one.name])
 
 
+@torch.no_grad()
+def balanced_beta(weights: Sequence[GroupedWeight], strength: float) -> float:
+    """The beta at which the threshold of l0 is the median size of those weights that are not zero.
+
+    Raises:
+        AdvisorError: all of them are zero.
+    """
+    sizes = torch.cat([one.parameter.abs().flatten() for one in weights])
+    sizes = sizes[sizes > 0]
+    if not len(sizes):
+        raise AdvisorError("group lasso: all weights of its layers are zero; give beta, or weights that are not zero")
+    return 2 * strength / float(sizes.median()) ** 2
+
+
 @register_method("group-lasso", target="dense")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupLassoSettings(MethodSettings):
@@ -150,10 +164,11 @@ class GroupLassoSettings(MethodSettings):
 
     Attributes:
         penalty: of single weights: l0, l1, transformed-l1, scad or l1-l2.
-        strength: lambda, divided by the number of training images. The defaults of `strength` and `beta` suit short
-            trainings; the published code has 0.1 and 2.5 for LeNet-5 and the 4-layer CNN over 200 epochs of 60 000
-            images, 0.001 and 0.04 for wide residual networks.
-        beta: weight of the splitting; for l0 weights below sqrt(2 strength / beta) go.
+        strength: lambda, divided by the number of training images.
+        beta: weight of the splitting; for l0 weights below sqrt(2 strength / beta) go. 0: so that this threshold is the
+            median size of the first weights, which suits short trainings of any network. The published code has
+            strength 0.1 and beta 2.5 for LeNet-5 and the 4-layer CNN over 200 epochs of 60 000 images, 0.001 and 0.04
+            for wide residual networks.
         growth: factor of beta every `every` epochs; 0 for `every` is a fifth of the training, as LeNet-5's 40 of 200.
         shape: of transformed-l1 (a), scad and l1-l2 (alpha); 0: the usual one.
         layers: patterns of layer names joined by "|".
@@ -161,7 +176,7 @@ class GroupLassoSettings(MethodSettings):
 
     penalty: str = "l0"
     strength: float = 0.02
-    beta: float = 20.0
+    beta: float = 0.0
     growth: float = 1.25
     every: int = 0
     shape: float = 0.0
@@ -170,7 +185,7 @@ class GroupLassoSettings(MethodSettings):
     def __post_init__(self) -> None:
         make_penalty(self.penalty, self.shape or None)
         for key, least in (("strength", 0.0), ("beta", 0.0), ("growth", 1.0), ("every", 0)):
-            value, strict = getattr(self, key), key in ("strength", "beta")
+            value, strict = getattr(self, key), key == "strength"
             if value < least or (strict and value == least):
                 expected = f"above {least:g}" if strict else f"{least:g} or more"
                 raise AdvisorError(f"--method {self.name}: got {key}={value:g}, expected {expected}")
@@ -183,11 +198,12 @@ class GroupLassoSettings(MethodSettings):
             )
 
     def attach(self, run: Run) -> SparseGroupLasso:
+        weights = grouped_weights(run.module, self.layers)
         return SparseGroupLasso(
-            grouped_weights(run.module, self.layers),
+            weights,
             make_penalty(self.penalty, self.shape or None),
             strength=self.strength,
-            beta=self.beta,
+            beta=self.beta or balanced_beta(weights, self.strength),
             growth=self.growth,
             every=self.every or math.ceil(run.epochs / 5),
             train_size=run.train_size,

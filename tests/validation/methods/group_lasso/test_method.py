@@ -17,7 +17,7 @@ from advisor.models import load_model
 from advisor.network import Network
 from advisor.plans.document import read_plan
 from validation.methods.group_lasso.groups import grouped_weights
-from validation.methods.group_lasso.method import GroupLassoSettings, SparseGroupLasso
+from validation.methods.group_lasso.method import GroupLassoSettings, SparseGroupLasso, balanced_beta
 from validation.methods.group_lasso.penalties import PENALTIES, make_penalty
 from validation.methods.method import Run
 from validation.methods.registry import parse_methods
@@ -257,12 +257,25 @@ def test_settings_become_the_method() -> None:
     assert settings.module(module, None, rescale=True) is None
 
 
+def test_without_a_beta_half_of_the_weights_survive_the_first_threshold() -> None:
+    weights = grouped_weights(small())
+    beta = balanced_beta(weights, 0.02)
+    method = SparseGroupLasso(weights, make_penalty("l0"), strength=0.02, beta=beta, train_size=50)
+    kept = sum(int(v.count_nonzero()) for v in method.copies.values())
+    assert kept == sum(one.parameter.numel() for one in weights) // 2
+    with torch.no_grad():
+        for one in weights:
+            one.parameter.zero_()
+    with pytest.raises(AdvisorError, match="all weights of its layers are zero; give beta"):
+        balanced_beta(weights, 0.02)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("penalty=l3", "unknown penalty 'l3'"),
         ("strength=0", "strength=0, expected above 0"),
-        ("beta=-1", "beta=-1, expected above 0"),
+        ("beta=-1", "beta=-1, expected 0 or more"),
         ("growth=0.5", "growth=0.5, expected 1 or more"),
         ("every=-1", "every=-1, expected 0 or more"),
         ("lambda=1", "no setting 'lambda'"),
