@@ -184,8 +184,8 @@ def suggested(rates: Sequence[float], losses: Sequence[float]) -> float:
     """A fifth of the rate at which the smoothed loss is least.
 
     The rate of the least loss is beyond the best one: the loss still falls there from the steps before, and its running
-    mean lags behind. On the embedded data (five pairs of network and optimiser) the best peak of a grid lay between a
-    tenth of it and all of it; benchmarks/rates.py repeats that.
+    mean lags behind. On the embedded data the best peak of a grid was 1/7.6 to 1/2.4 of it, 1/4.9 in the geometric mean
+    over five pairs of network and optimiser (benchmarks/rates.py).
     """
     best = min(range(len(losses)), key=losses.__getitem__)
     return rates[best] / SHARE

@@ -79,7 +79,7 @@ def test_what_lies_beyond_a_stop_is_no_answer_to_it(study_of: Studies) -> None:
 
 
 def test_kinds_of_machine_are_told_where_there_are_several() -> None:
-    from validation.study import machines_note
+    from validation.judging import machines_note
 
     assert machines_note([{"machine": "A"}, {"machine": "A"}, {}]) == []
     (note,) = machines_note([{"machine": "B"}, {"machine": "A"}])

@@ -1,0 +1,87 @@
+"""What a user asks of a validation, and the command that asks the same again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from validation.engines import HERE, EngineOptions
+from validation.training import Recipe
+
+if TYPE_CHECKING:
+    from advisor.devices.profile import Profile
+    from advisor.plans.plan import Plan
+    from validation.methods.registry import Applied
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the user asked for."""
+
+    model: str
+    plan: Plan
+    out: Path
+    plan_path: str = "plan.json"
+    data: str | None = None
+    epochs: int = 4
+    seeds: int = 2
+    baselines: tuple[str, ...] = ("width", "uniform", "erk")
+    checkpoint: Path | None = None
+    profile: Profile | None = None
+    profile_name: str | None = None
+    train_size: int | None = None
+    test_size: int | None = None
+    folder: Path | None = None
+    download: bool = False
+    device: str = "cpu"
+    threads: int | None = None
+    restart: bool = False
+    responses: Path | None = None  # a collection of runs that these are added to
+    methods: tuple[Applied, ...] = ()
+    recipe: Recipe = field(default_factory=Recipe)  # how to train; epochs, device and rate are the wish's own
+    rate: str = "fixed"  # the peak rate: see `validation.rates.with_rate`
+    halving: int | None = None  # successive halving's factor
+    tensorboard: bool = False
+    engine: EngineOptions = HERE  # where runs happen
+
+    @property
+    def command(self) -> str:
+        """The same again, as a user would type it."""
+        words = ["advisor", "validate", self.model, "--plan", self.plan_path]
+        for option, value in (
+            ("--data", self.data),
+            ("--epochs", self.epochs),
+            ("--seeds", self.seeds),
+            ("--baselines", ",".join(self.baselines)),
+            ("--from", self.checkpoint),
+            ("--profile", self.profile_name),
+            ("--train-size", self.train_size),
+            ("--test-size", self.test_size),
+            ("--data-dir", self.folder),
+            ("--responses", self.responses),
+            ("--device", self.device if self.device != "cpu" else None),
+            ("--threads", self.threads),
+            *recipe_options(self.recipe),
+            ("--rate", self.rate if self.rate != "fixed" else None),
+            ("--halving", self.halving),
+            *(("--method", one.text) for one in self.methods),
+            ("--tensorboard", self.tensorboard or None),
+            *self.engine.words(),
+            ("--out", self.out),
+        ):
+            if value is not None:
+                words += [option] if value is True else [option, str(value)]
+        return shlex.join(words)
+
+
+def recipe_options(recipe: Recipe) -> list[tuple[str, Any]]:
+    """The options of the command line that ask for this recipe, where it is not the usual one."""
+    usual = Recipe()
+    found: list[tuple[str, Any]] = []
+    for key in ("optimizer", "momentum", "l2", "weight_decay", "amp", "channels_last", "compile", "curves"):
+        value, option = getattr(recipe, key), key.replace("_", "-")
+        if value != getattr(usual, key):
+            found.append((f"--no-{option}", True) if value is False else (f"--{option}", value))
+    return found
