@@ -130,6 +130,7 @@ def validate(
     \b
     Examples
       advisor validate zoo:digits_cnn --plan plan.json --epochs 4 --seeds 3 --out report/
+      advisor validate zoo:digits_cnn --plan plan.json --epochs 9 --halving 3 --rate auto --out report/
       advisor validate torchvision:resnet18 --plan plan.json --data cifar10 --download --out report/
       advisor validate my_net.py:build --plan plan.json --from trained.pt --epochs 2 --out report/
       advisor validate zoo:digits_cnn --design 20 --budget macs=20% --epochs 2 --seeds 1 --out design/

@@ -36,6 +36,10 @@ MISTAKES = [
     (["--epochs", "0"], "--epochs"),
     (["--seeds", "none"], "--seeds"),
     (["--train-size", "99999"], "1437 train images"),
+    (["--amp", "fp16"], "float16 trains on CUDA alone"),
+    (["--amp", "int8"], "unknown mixed precision 'int8'"),
+    (["--rate", "0"], "rate='0', expected fixed, auto, or a number above 0"),
+    (["--halving", "1"], "--halving"),
 ]
 
 
