@@ -38,8 +38,8 @@ def run(lab: Lab) -> Iterator[Claim]:
             text=f"connections that move and regrow {grow} ({name}) end better than those that the seed drew",
             rows=(*(row(way, found[way], "accuracy") for way in ("fixed", name)), moved),
             shown=sign(moved),
-            note=f"channel pairs at density {DENSITY:g}; three tenths move, after every epoch (SET), or every ten steps and "
-            "less and less until three quarters of the training (RigL)",
+            note=f"channel pairs at density {DENSITY:g}; three tenths move, after every epoch (SET), or every ten "
+            "steps and less and less until three quarters of the training (RigL)",
         )
 
 
