@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from advisor.errors import AdvisorError
 from advisor.files import read_json, take_lock, write_json
 from validation.methods.at_work import FOUND
-from validation.trials import RUNS, contestant_digest
+from validation.results import RUNS
+from validation.trials import contestant_digest
 
 if TYPE_CHECKING:
     from validation.trials import Study

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.errors import AdvisorError
 from advisor.files import read_json, write_json
 from validation.engines.engine import Engine, Job, Result, Task
-from validation.trials import RUNS
+from validation.results import RUNS
 
 if TYPE_CHECKING:
     from validation.exchange import Accuracies

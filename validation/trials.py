@@ -11,35 +11,24 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from advisor.devices.settings import this_machine
 from advisor.errors import AdvisorError
-from advisor.files import read_json, write_bytes, write_json
+from advisor.files import write_bytes, write_json
 from validation.contestants import Build, Contestant, begin
 from validation.methods.at_work import attached, counts_of, finished, found_plan
 from validation.methods.method import Outcome
 from validation.progress import Watcher
+from validation.results import RUNS, known_result, result_file
 from validation.training import DivergedError, EpochResult, Evaluation, Recipe, Trainer, evaluate, recalibrate
 
 if TYPE_CHECKING:
     from advisor.network import Network, Shape
     from advisor.plans.plan import Plan
     from validation.data import DataSet, Request
-
-RUNS = "runs"
-RESULT = {  # what a run's file holds beside `plan` and `seed`
-    "accuracy": (float, int, NoneType),
-    "loss": (float, int, NoneType),
-    "seconds": (float, int),
-    "params": (int,),
-    "macs": (int,),
-    "epochs": (list,),
-    "problem": (str,),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,23 +205,6 @@ def cost_of(history: Sequence[EpochResult]) -> dict[str, float | int | None]:
     return {"step_ms": median(times[1:] or times) if times else None, "peak_bytes": max(peaks, default=None)}
 
 
-def result_file(study: Study, name: str, until: int | None = None) -> Path:
-    """Where a run's result lies, or what it had reached after `until` epochs."""
-    whole = until is None or until >= study.recipe.epochs
-    return study.out / RUNS / (f"{name}.json" if whole else f"{name}@{until}.json")
-
-
-def known_result(study: Study, label: str, seed: int, *, until: int | None = None) -> dict[str, Any] | None:
-    """What an earlier call found out about a run; None where it did not get there."""
-    name = f"{label}-{seed}"
-    path = result_file(study, name, until)
-    if not path.exists():
-        return None
-    if path == result_file(study, name):  # a checkpoint was left by a process that was killed between the two
-        (study.out / RUNS / f"{name}.pt").unlink(missing_ok=True)
-    return _read_result(path, label, seed)
-
-
 def _ready(
     study: Study, contestant: Contestant, seed: int, checkpoint: Path, goal: int, watcher: Watcher
 ) -> tuple[Trainer, list[EpochResult]]:
@@ -254,26 +226,6 @@ def _begun(study: Study, contestant: Contestant, seed: int) -> Trainer:
     trainer = Trainer(module, study.recipe, study.data.train, seed=seed, test=test)
     trainer.methods = attached(study, contestant, trainer)
     return trainer
-
-
-def _read_result(path: Path, label: str, seed: int) -> dict[str, Any]:
-    """A result that an earlier call wrote.
-
-    Raises:
-        AdvisorError: someone else wrote it.
-    """
-    found = read_json(path)
-    wrong = "no object" if not isinstance(found, dict) else ""
-    if not wrong and (found.get("plan"), found.get("seed")) != (label, seed):
-        wrong = f"of plan {str(found.get('plan'))[:40]!r}, seed {str(found.get('seed'))[:20]}"
-    for key, kinds in RESULT.items() if not wrong else ():
-        if type(found.get(key)) not in kinds:
-            wrong = f"with {key}={str(found.get(key))[:40]}"
-            break
-    if wrong:
-        raise AdvisorError(f"{path} is no result of {label}-{seed} ({wrong}); delete it to run it anew")
-    result: dict[str, Any] = found
-    return result
 
 
 def _save(trainer: Trainer, history: Sequence[EpochResult], path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import glob
 import shutil
 import tempfile
 import threading
@@ -17,7 +18,8 @@ from validation.engines.engine import Task
 from validation.engines.events import Event
 from validation.engines.parcel import Parcel, unfold, unpack
 from validation.engines.perform import LAST, mishap, perform, task_from_json
-from validation.trials import RUNS, Study
+from validation.results import RUNS
+from validation.trials import Study
 
 Files = dict[str, bytes | None]  # path within the folder of a validation → content; None: it is gone
 CARRIES = ("saved", *LAST)  # the events that files travel with
@@ -94,7 +96,8 @@ def _tell(parcel: Parcel, key: str, task: Task, out: Path, send: Callable[[Event
 
 def files_of(out: Path, name: str) -> Files:
     """What a validation's folder holds of the run `name`."""
-    found = [*out.glob(f"*/{name}.*"), *out.glob(f"*/{name}@*"), *out.glob(f"*/{name}/**/*")]
+    safe = glob.escape(name)
+    found = [*out.glob(f"*/{safe}.*"), *out.glob(f"*/{safe}@*"), *out.glob(f"*/{safe}/**/*")]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in found if path.is_file()}
 
 
