@@ -57,6 +57,10 @@ def schedule(labels: Sequence[str], seeds: Sequence[int], *, epochs: int, factor
     later, when a decision is worth more. The dense network and the plan itself never stop: everything is measured
     beside the one, and the other is what was asked about. The plan does not count among the C, either.
 
+    Every run has the schedule of its full length, so that at a rung its rate is still high and ranks are less sure than
+    those of runs that end there: after 4 of 16 epochs Spearman's rho with the end was 0.37 (-0.26 to 0.78) on the way
+    and 0.87 (0.48 to 0.99) in runs of 4 epochs, after 8 it was 0.89 and 0.97 (benchmarks/how_long.py, 12 plans).
+
     Raises:
         AdvisorError: a factor below 2.
     """

@@ -83,6 +83,11 @@ def judge(
         said += [f"{one.label} does not keep the budgets: {text}" for text in over.get(one.label, ())]
     said += [f"{run['plan']}, seed {run['seed']} failed: {run['problem']}" for run in runs if run["problem"]]
     said += [f"{run['plan']} was stopped {run['stopped']}" for run in runs if run.get("stopped")]
+    if any(run.get("stopped") for run in runs):
+        said.append(
+            "plans were stopped while their learning rate was still high; ranks are less sure there than at the end of "
+            "shorter runs"
+        )
     said += methods_notes(runs)
     said += machines_note(runs)
     settings = study.settings() | {
