@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from advisor.errors import AdvisorError, PlanError
-from validation.methods.group_lasso.export import narrowed_plan
+from validation.methods.group_lasso.export import files_of, narrowed, plan_of
 from validation.methods.group_lasso.groups import AUTO, GroupedWeight, grouped_weights, measured
 from validation.methods.group_lasso.penalties import Penalty, make_penalty
 from validation.methods.method import Method, MethodSettings, Outcome, Run
@@ -45,11 +45,11 @@ class SparseGroupLasso(Method):
         every: epochs between growths.
         train_size: N, training images: the paper's lambda and beta are per image.
         network: with `module`, `finish` narrows it and gives a plan: the analysis of the dense network.
-        module: that dense network, of which `weights` are.
+        module: that dense network, of which `weights` are; it becomes the narrower one.
 
     Attributes:
         copies: V by layer.
-        removed: after `finish`, the really narrower network (None without `network`).
+        removed: after `finish`, what left the network (None without `network`, or where nothing is sure to be dead).
     """
 
     def __init__(
@@ -130,8 +130,12 @@ class SparseGroupLasso(Method):
         )
         if self._network is None or self._module is None:
             return Outcome(numbers=numbers, notes=(note,))
-        plan, self.removed = narrowed_plan(self._network, self._module)
-        return Outcome(plan=plan, numbers=numbers, notes=(note, *self.removed.notes))
+        self.removed, why = narrowed(self._network, self._module)
+        plan = plan_of(self._network, self._module, self.removed)
+        if self.removed is None:
+            return Outcome(plan=plan, numbers=numbers, notes=(note, why))
+        self._module.__dict__.update(self.removed.module.__dict__)  # whoever holds the module sees the narrower one
+        return Outcome(plan=plan, numbers=numbers, files=files_of(self.removed), notes=(note, *self.removed.notes))
 
     def state_dict(self) -> dict[str, Any]:
         return {"beta": self.beta, "epoch": self.epoch, "copies": dict(self.copies)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import advisor
@@ -16,6 +18,7 @@ from advisor.errors import AdvisorError, PlanError
 from advisor.models import load_model
 from advisor.network import Network
 from advisor.plans.document import read_plan
+from validation.methods.filters.restore import restored
 from validation.methods.group_lasso.groups import grouped_weights
 from validation.methods.group_lasso.method import GroupLassoSettings, SparseGroupLasso, balanced_beta
 from validation.methods.group_lasso.penalties import PENALTIES, make_penalty
@@ -54,6 +57,15 @@ def analysed(module: nn.Module) -> Network:
 def lasso(trained: nn.Module, penalty: str = "l0", *, strength: float = 0.1, beta: float = 2.5, **more: Any) -> Any:
     settings = {"train_size": 50, "every": 2} | more
     return SparseGroupLasso(grouped_weights(trained), make_penalty(penalty), strength=strength, beta=beta, **settings)
+
+
+def thresholded(module: nn.Module, method: SparseGroupLasso) -> nn.Module:
+    """A copy with what V has at zero at zero, in evaluation mode."""
+    found = copy.deepcopy(module)
+    for one in method.weights:
+        weight = found.get_submodule(one.name).weight
+        weight.data[method.copies[one.name] == 0] = 0
+    return found.eval()
 
 
 def steps(module: nn.Module, method: SparseGroupLasso, count: int, first: int = 0) -> torch.optim.Optimizer:
@@ -134,7 +146,7 @@ def test_groups_die_where_they_do_not_earn_their_keep() -> None:
     nothing, method = lasso(free, strength=1e-12, beta=1e-9), lasso(pressed, strength=2.0, beta=200.0, growth=1.0)
     steps(free, nothing, 60)
     steps(pressed, method, 60)
-    norms = [sum(float(one.norms(one.parameter).sum()) for one in m.weights) for m in (method, nothing)]
+    norms = [sum(float(one.norms(one.parameter.detach()).sum()) for one in m.weights) for m in (method, nothing)]
     assert norms[0] < 0.8 * norms[1]
     pressed_numbers, free_numbers = method.finish().numbers, nothing.finish().numbers
     assert pressed_numbers["weight_density"] < 0.5 * free_numbers["weight_density"]
@@ -170,29 +182,32 @@ def test_what_is_left_computes_what_the_thresholded_network_computes(tmp_path: P
         module.hidden.weight[:, 9 * 3 : 9 * 4] = 1e-3  # dead neurons: all pixels of a channel
         module.head.weight[:, [2, 5, 6]] = 1e-3  # dead neurons: outputs of the layer before
     method = lasso(module, strength=0.1, beta=320.0, network=network, module=module)  # the threshold is 0.025
+    dense, x = thresholded(module, method), torch.randn(5, 1, 6, 6, dtype=torch.float64)
     outcome = method.finish()
     assert outcome.plan is not None
     assert method.removed is not None
-    module.eval()
-    x = torch.randn(5, 1, 6, 6, dtype=torch.float64)
-    narrow = method.removed.module.eval()
-    assert torch.allclose(narrow(x), module(x), rtol=0, atol=1e-12)
+    narrow = module.eval()  # the very module has become narrower
+    assert torch.allclose(narrow(x), dense(x), rtol=0, atol=1e-12)
     assert method.removed.removed["one"] == (1, 4)
     assert method.removed.removed["hidden"] == (2, 5, 6)
     kept = {layer.name: layer.option.label for layer in outcome.plan.layers}
     assert all("unstructured" in label for label in kept.values()), kept
 
-    masks = outcome.plan.masks(module)
+    masks = outcome.plan.masks(dense)
     for layer in outcome.plan.layers:
-        assert bool((module.get_parameter(layer.weight)[masks[layer.name]] != 0).all())
+        assert bool((dense.get_parameter(layer.weight)[masks[layer.name]] != 0).all())
         assert int(masks[layer.name].sum()) == int(narrow.get_parameter(_inside(narrow, layer.name)).count_nonzero())
     # Zeros that are masked and channels that are gone are counted off, to the last one.
-    params = sum(p.numel() for p in outcome.plan.apply(module).parameters())
+    params = sum(p.numel() for p in outcome.plan.apply(dense).parameters())
     assert params == outcome.plan.costs["params"].plan
     assert outcome.plan.costs["macs"].plan < network.macs
     outcome.plan.save(tmp_path / "found.json")
     again = read_plan(tmp_path / "found.json")
-    assert all(torch.equal(again.masks(module)[name], mask) for name, mask in masks.items())
+    assert all(torch.equal(again.masks(dense)[name], mask) for name, mask in masks.items())
+    for name, content in outcome.files.items():
+        (tmp_path / name).write_bytes(content)
+    built = restored(read_plan(tmp_path / "narrowed.json"), small(3), load_file(tmp_path / "narrowed.safetensors"))
+    assert torch.equal(built.eval()(x), narrow(x))
 
 
 def _inside(narrow: nn.Module, layer: str) -> str:
@@ -204,13 +219,13 @@ def test_a_network_that_died_keeps_one_weight_a_layer() -> None:
     module = small()
     network = analysed(module)
     method = lasso(module, strength=100.0, beta=1.0, network=network, module=module)
+    dense, x = thresholded(module, method), torch.randn(3, 1, 6, 6, dtype=torch.float64)
     outcome = method.finish()
     assert outcome.numbers["alive_groups"] == outcome.numbers["weight_density"] == 0
     assert outcome.plan is not None
-    assert method.removed is not None
-    x = torch.randn(3, 1, 6, 6, dtype=torch.float64)
-    assert torch.equal(method.removed.module.eval()(x), module.eval()(x))
-    outcome.plan.apply(module)
+    assert torch.equal(module.eval()(x), dense(x))
+    assert [layer.thinned[1].density for layer in outcome.plan.layers if layer.name == "one"] == [1 / 9]
+    outcome.plan.apply(dense)
 
 
 def test_wide_blocks_lose_filters_behind_batch_norm() -> None:
@@ -226,12 +241,37 @@ def test_wide_blocks_lose_filters_behind_batch_norm() -> None:
         module.stages[1][0].bn2.bias.fill_(0.5)  # a dead filter is 0.5 and more after its norm
     method = lasso(module, strength=1e-9, beta=1.0, network=network, module=module)
     assert [one.name for one in method.weights] == [f"stages.{stage}.0.conv1" for stage in range(3)]
+    dense, x = thresholded(module, method), torch.randn(2, 3, 8, 8, dtype=torch.float64)
     method.finish()
     assert method.removed is not None
     assert method.removed.removed == {"stages.1.0.conv1": tuple(range(3, 20))}
-    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    assert torch.allclose(method.removed.module.eval()(x), module.eval()(x), rtol=0, atol=1e-11)
-    assert method.removed.module.stages[1][0].conv1.weight.shape == (15, 16, 3, 3)
+    assert torch.allclose(module.eval()(x), dense(x), rtol=0, atol=1e-11)
+    assert module.stages[1][0].conv1.weight.shape == (15, 16, 3, 3)
+
+
+class Branching(Small):
+    """Takes a way that its numbers choose: nothing in it is sure to be constant."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        return torch.where(x > 0, x, x.argmax(1, keepdim=True).to(x.dtype))
+
+
+def test_where_nothing_is_sure_to_be_dead_the_plan_is_a_mask() -> None:
+    torch.manual_seed(0)
+    module = Branching().double()
+    network = analysed(module)
+    with torch.no_grad():
+        module.one.weight[2] = 0
+    method = lasso(module, strength=0.001, beta=1.0, network=network, module=module)
+    dense, x = thresholded(module, method), torch.randn(3, 1, 6, 6, dtype=torch.float64)
+    outcome = method.finish()
+    assert method.removed is None
+    assert "dead groups stay in the network" in outcome.notes[1]
+    assert outcome.plan is not None
+    assert {layer.pattern for layer in outcome.plan.layers} == {"unstructured"}
+    assert torch.equal(module.eval()(x), dense(x))
+    assert torch.allclose(outcome.plan.apply(module).eval()(x), dense(x), rtol=0, atol=1e-12)
 
 
 def test_settings_become_the_method() -> None:
@@ -307,10 +347,10 @@ def test_lenet_trains_and_shrinks() -> None:
         (nn.functional.cross_entropy(module(x), labels) + method.penalty()).backward()
         optimizer.step()
         method.after_step()
+    dense = thresholded(module, method)
     outcome = method.finish()
     assert outcome.plan is not None
-    assert method.removed is not None
     assert outcome.numbers["groups"] == 1_370
     assert 0 < outcome.numbers["weight_density"] < 1
-    assert torch.allclose(method.removed.module.eval()(x), module.eval()(x), rtol=0, atol=1e-5)
+    assert torch.allclose(module.eval()(x), dense(x), rtol=0, atol=1e-5)
     assert outcome.plan.costs["params"].plan < network.params
