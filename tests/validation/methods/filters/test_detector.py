@@ -1,7 +1,9 @@
 """Both criteria flag exactly the filters that they should, and what is found is written down."""
 
+import dataclasses
 import json
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,11 +13,13 @@ from torch import nn
 import advisor
 from advisor.errors import AdvisorError, PlanError
 from advisor.models import load_model
+from tests.plans.samples import plan_of
 from tests.validation.methods.filters.nets import IMAGE, Dense, Mobile, Residual, built, dead, vgg
 from validation.methods.filters.detector import inspect, universality
 from validation.methods.filters.method import FILE, WEIGHTS, FilterDetector, FilterSettings
 from validation.methods.filters.restore import restored
 from validation.methods.filters.sites import filter_sites
+from validation.methods.method import Run
 from validation.methods.registry import METHODS, parse_methods
 
 X = torch.randn((32, *IMAGE[1:]), dtype=torch.float64, generator=torch.Generator().manual_seed(4))
@@ -195,3 +199,32 @@ def test_as_an_option_of_validate() -> None:
     linear = nn.Sequential(nn.Linear(3, 2))
     with pytest.raises(AdvisorError, match="no convolution"):
         FilterDetector(linear, advisor.analyze(linear, (1, 3)), batches)
+
+
+def test_attached_to_a_run() -> None:
+    module = vgg()
+    network = advisor.analyze(module, torch.zeros_like(X))
+    asked: list[tuple[int, int]] = []
+
+    def sample(count: int, batch: int) -> Iterator[torch.Tensor]:
+        asked.append((count, batch))
+        yield X[:count]
+
+    run = Run(
+        module=module,
+        optimizer=torch.optim.SGD(module.parameters(), lr=0.1),
+        network=network,
+        plan=None,
+        epochs=1,
+        steps_per_epoch=1,
+        train_size=30,
+        seed=0,
+        sample=sample,
+    )
+    assert FilterSettings().attach(run).after_epoch()["filters"] == 19
+    assert FilterSettings(images=12).attach(run).after_epoch()["filters"] == 19
+    assert [count for count, _ in asked] == [30, 12]
+    planned = dataclasses.replace(run, plan=plan_of(network, {}))
+    assert FilterSettings().attach(planned).after_epoch()["filters"] == 19
+    with pytest.raises(AdvisorError, match="write filters@dense:remove=true"):
+        FilterSettings(remove=True).attach(planned)

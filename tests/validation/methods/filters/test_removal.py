@@ -217,3 +217,36 @@ def test_a_timm_network_with_norms_that_activate() -> None:
     x = torch.randn(1, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     found = removed(module, x=x)
     assert {"blocks.1.0.conv_pw", "blocks.2.0.conv_dw", "blocks.3.0.conv_pw"} <= set(found.removed)
+
+
+FAMILIES = {"mobilenet_v2": 64, "shufflenet_v2_x1_0": 64, "googlenet": 64, "densenet121": 64, "efficientnet_b0": 64,
+            "resnext50_32x4d": 64}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_with_a_fifth_of_their_scales_at_zero(name: str) -> None:
+    from advisor.models import load_model
+
+    torch.manual_seed(0)
+    loaded = load_model(
+        f"torchvision:{name}", device="cpu", input_text=f"1x3x{FAMILIES[name]}x{FAMILIES[name]}", num_classes=10
+    )
+    module = loaded.module.double().eval()
+    norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+    with torch.no_grad():
+        module.train()(
+            torch.randn(4, *loaded.example_inputs[0].shape[1:], dtype=torch.float64)
+        )  # signals keep their size
+        for norm in norms:
+            norm.weight[torch.rand(len(norm.weight)) < 0.2] = 0
+            norm.bias.uniform_(-0.3, 0.3)
+            norm.bias[torch.rand(len(norm.bias)) < 0.5] = 0
+    module.eval()
+    x = torch.randn(1, 3, FAMILIES[name], FAMILIES[name], dtype=torch.float64)
+    found = removed(module, x=x)
+    assert sum(map(len, found.removed.values())) > 50
+    with torch.no_grad():
+        assert float((module(x) - module(x.flip(-1))).abs().max()) > 1e-6  # it still looks at its input
