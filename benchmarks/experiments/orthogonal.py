@@ -12,14 +12,14 @@ from torch import nn
 
 import advisor
 from advisor.network import Layer
-from experiments.common import Claim, Lab, compare, difference, experiment, row, sign
+from experiments.common import Claim, Lab, difference, experiment, row, sign
 from experiments.trained import trained
 from validation.data import Request, load_data
 from validation.methods.orthogonal import Orthogonality, regularised, singular_values
 from validation.recipe import Recipe
 
 FORMS = ("plain", "kernel", "conv")
-STRENGTH = 0.1  # of the unsquared norm: the default of the authors' code
+STRENGTHS = (0.1, 0.01)  # of the unsquared norm; 0.1 is the default of the authors' code, for 90 epochs
 SIZE, BATCH = 40, 64
 LITTLE = 10  # percent of a step that "little overhead" allows
 
@@ -36,31 +36,33 @@ def network(width: int) -> nn.Sequential:
 
 @experiment("orthogonal", paper="Wang et al. 2020 (Orthogonal CNNs)")
 def run(lab: Lab) -> Iterator[Claim]:
+    settings = ["plain", *(f"{form}-{strength}" for strength in STRENGTHS for form in FORMS[1:])]
     found = {
-        form: {seed: lab.trial(f"{form}-seed{seed}", partial(_trial, lab, form, seed)) for seed in lab.seeds}
-        for form in FORMS
+        one: {seed: lab.trial(f"{one}-seed{seed}", partial(_trial, lab, one, seed)) for seed in lab.seeds}
+        for one in settings
     }
 
-    def values(form: str, what: str) -> dict[int, float]:
-        return {seed: numbers[what] for seed, numbers in found[form].items()}
+    def values(one: str, what: str) -> dict[int, float]:
+        return {seed: numbers[what] for seed, numbers in found[one].items()}
 
-    rows = tuple(row(f"accuracy, {form}", values(form, "accuracy")) for form in FORMS)
-    for other in ("plain", "kernel"):
-        gain = difference(f"conv less {other}", values("conv", "accuracy"), values(other, "accuracy"))
-        yield Claim(
-            text=f"orthogonal convolutions are more accurate than {other}",
-            rows=(*rows, gain),
-            shown=sign(gain),
-            note=f"lambda {STRENGTH} x the unsquared norm",
-        )
-    for other in ("plain", "kernel"):
-        flatter = compare(values("conv", "spread"), values(other, "spread"))
-        yield Claim(
-            text=f"their singular values are more alike than those of {other}",
-            rows=tuple(row(f"standard deviation over mean, {form}", values(form, "spread")) for form in FORMS),
-            shown=sign(flatter, expected=-1),
-            note="of the whole circular convolution, mean over the regularised layers",
-        )
+    accuracies = tuple(row(f"accuracy, {one}", values(one, "accuracy")) for one in settings)
+    spreads = tuple(row(f"standard deviation over mean, {one}", values(one, "spread")) for one in settings)
+    for strength in STRENGTHS:
+        for other in ("plain", f"kernel-{strength}"):
+            conv = f"conv-{strength}"
+            gain = difference(f"{conv} less {other}", values(conv, "accuracy"), values(other, "accuracy"))
+            yield Claim(
+                text=f"orthogonal convolutions (lambda {strength}) are more accurate than {other}",
+                rows=(*accuracies, gain),
+                shown=sign(gain),
+            )
+            flatter = difference(f"{conv} less {other}", values(conv, "spread"), values(other, "spread"))
+            yield Claim(
+                text=f"their singular values (lambda {strength}) are more alike than those of {other}",
+                rows=(*spreads, flatter),
+                shown=sign(flatter, expected=-1),
+                note="of the whole circular convolution, mean over the regularised layers",
+            )
     times = {seed: lab.trial(f"time-seed{seed}", partial(_times, lab, seed)) for seed in lab.seeds}
     added = {form: {seed: ms[form] - ms["plain"] for seed, ms in times.items()} for form in FORMS if form != "plain"}
     share = {seed: 100 * ms / times[seed]["plain"] for seed, ms in added["conv"].items()}
@@ -78,13 +80,13 @@ def run(lab: Lab) -> Iterator[Claim]:
     )
 
 
-def _trial(lab: Lab, form: str, seed: int) -> dict[str, float]:
+def _trial(lab: Lab, setting: str, seed: int) -> dict[str, float]:
     quick = lab.scale == "quick"
     sizes = (128, 64) if quick else (3000, 2000)
     data = load_data("cluttered", Request(shape=(1, SIZE, SIZE), train_size=sizes[0], test_size=sizes[1]))
     module, layers = _made(lab, seed)
     recipe = Recipe(epochs=1 if quick else 4, batch=BATCH, optimizer="sgd", peak_rate=0.05, l2=1e-4)
-    result = trained(module, data, recipe, seed=seed, methods=partial(_methods, module, layers, form))
+    result = trained(module, data, recipe, seed=seed, methods=partial(_methods, module, layers, setting))
     return {"accuracy": result.accuracy, "spread": fmean(_spread(module, layer) for layer in layers)}
 
 
@@ -94,17 +96,20 @@ def _made(lab: Lab, seed: int) -> tuple[nn.Module, tuple[Layer, ...]]:
     return module, regularised(advisor.analyze(module, torch.zeros(1, 1, SIZE, SIZE)))
 
 
-def _methods(module: nn.Module, layers: tuple[Layer, ...], form: str) -> list[Orthogonality]:
-    if form == "plain":
+def _methods(module: nn.Module, layers: tuple[Layer, ...], setting: str) -> list[Orthogonality]:
+    """Of "plain", "conv-0.1" or "kernel-0.1"."""
+    if setting == "plain":
         return []
-    return [Orthogonality(module, layers, strength=STRENGTH, form="conv" if form == "conv" else "kernel")]
+    form, strength = setting.split("-")
+    return [Orthogonality(module, layers, strength=float(strength), form="conv" if form == "conv" else "kernel")]
 
 
 def _times(lab: Lab, seed: int) -> dict[str, float]:
     """Milliseconds of forward and backward with each form: medians, measured in turn."""
     module, layers = _made(lab, seed)
     images, labels = torch.randn(BATCH, 1, SIZE, SIZE), torch.arange(BATCH) % 10
-    methods = {form: _methods(module, layers, form) for form in FORMS}
+    settings = {"plain": "plain", "kernel": "kernel-0.1", "conv": "conv-0.1"}  # the strength costs no time
+    methods = {form: _methods(module, layers, setting) for form, setting in settings.items()}
     times: dict[str, list[float]] = {form: [] for form in FORMS}
     for _ in range(4 if lab.scale == "quick" else 25):
         for form in FORMS:
