@@ -6,7 +6,7 @@ from torch import nn
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int = 3, *, padding: int | None = None) -> list[nn.Module]:
-    """A convolution without bias, batch norm, ReLU. B inputs H W → B outputs H W; `padding` keeps H and W if left out."""
+    """A convolution without bias, batch norm, ReLU. B inputs H W → B outputs H W; without `padding` H and W stay."""
     around = kernel // 2 if padding is None else padding
     return [
         nn.Conv2d(inputs, outputs, kernel, padding=around, bias=False),
