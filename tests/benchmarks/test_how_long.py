@@ -1,6 +1,5 @@
 """What the benchmark of short runs makes of accuracies."""
 
-import numpy as np
 import pytest
 from scipy import stats
 
@@ -21,8 +20,7 @@ def test_means_are_over_the_seeds_that_all_plans_have() -> None:
 
 
 def test_correlations_are_scipys_with_an_interval_around_them() -> None:
-    rng = np.random.default_rng(0)
-    short = {plan: value + rng.normal(0, 0.1) for plan, value in LONG.items()}
+    short = dict(zip(LONG, (0.7, 0.8, 0.5, 0.6, 0.3, 0.4), strict=True))
     x, y = list(short.values()), list(LONG.values())
     for kind, value in (("spearman", stats.spearmanr(x, y).statistic), ("kendall", stats.kendalltau(x, y).statistic)):
         found = agreement(short, LONG, kind=kind)
