@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+import advisor
+from advisor.zoo.digits import DigitsCNN
 from tests.figures import samples
 from validation.page.jobs import Desk
 from validation.page.offer import offer_from
@@ -279,6 +281,18 @@ def test_a_pin_that_cannot_be_is_one_line(start) -> None:
     (error,) = page.error
     assert "features.0" in error.value
     assert "\n" not in error.value
+
+
+def test_the_front_keeps_to_what_is_pinned(start) -> None:
+    pinned = {"pin": "features.8=dense", "forbid": "features.12=channel"}
+    page = press(
+        start(model="zoo:digits_cnn", budget=["macs=90%"], patterns="channel", view="Pareto front", **pinned), "Plan"
+    )
+    slider = next(item for item in page.select_slider if item.label == "Plan on the front")
+    network = advisor.analyze(DigitsCNN(), (1, 1, 40, 40))
+    dense = sum(network.layer(name).macs for name in ("features.0", "features.8", "features.12", "classifier"))
+    least = float(slider.options[-1].split()[0].rstrip("%"))
+    assert 100 * dense / network.macs < least < 100
 
 
 def test_the_front_answers_at_once_and_gives_budgets(start) -> None:

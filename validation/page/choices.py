@@ -36,13 +36,14 @@ class Choices:
     def question(self) -> tuple[object, ...]:
         """What the plan depends on; hashable."""
         budgets = tuple(sorted(self.budgets.items()))
-        return (*self.of_front, budgets, self.pins, self.forbidden)
+        return (*self.of_front, budgets)
 
     @property
     def of_front(self) -> tuple[object, ...]:
         """What the front of a cost depends on."""
         data = self.data if self.reads_data else ""
-        return (*self.of_network, self.profile, self.patterns, self.sensitivity, data, self.include_ends)
+        asked = (self.include_ends, self.pins, self.forbidden)
+        return (*self.of_network, self.profile, self.patterns, self.sensitivity, data, *asked)
 
     @property
     def of_network(self) -> tuple[object, ...]:

@@ -36,8 +36,6 @@ def front(network: Network, plan: Plan | None, choices: Choices, offer: Offer) -
     elif job.state == "failed":
         st.error(job.error)
     else:
-        if choices.pins or choices.forbidden:
-            st.caption("The front is that of all options: what is asked of single layers plays no part in it.")
         _along(job.result, plan)
         for note in job.result.notes:
             st.caption(note)

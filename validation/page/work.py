@@ -65,7 +65,7 @@ def plan_job(desk: Desk, choices: Choices, network: Network, offer: Offer) -> Jo
 
 
 def front_job(desk: Desk, choices: Choices, network: Network, offer: Offer, cost: str) -> Job:
-    """The Pareto front of one cost under the same patterns and sensitivity; budgets play no part in it."""
+    """The Pareto front of one cost, with all that the plan is asked but its budgets."""
 
     def work() -> Frontier:
         return advisor.frontier(
@@ -77,6 +77,7 @@ def front_job(desk: Desk, choices: Choices, network: Network, offer: Offer, cost
             sensitivity=choices.sensitivity,
             include_ends=choices.include_ends,
             data=_examples(choices, network),
+            **asked.arguments(choices.pins, choices.forbidden),
         )
 
     return desk.job(("front", cost, offer.stamp(choices.profile), choices.of_front), work)
