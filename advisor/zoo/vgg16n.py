@@ -16,20 +16,20 @@ def vgg16n(classes: int) -> nn.Module:
 
     Changpinyo et al. 2017, section 5.1: both linear layers of 4096 give way to a 2x2 max pooling and a 3x3
     convolution of 1024 channels; batch norm throughout. The 7x7 map is pooled to 3x3, on which an unpadded convolution
-    leaves one pixel. Weights: 19 429 056 in convolutions and 1 024 000 in the classifier; batch norm's scales and
-    shifts and the classifier's bias, which the paper does not count, come on top.
+    leaves one pixel. 20 453 056 parameters: 19 429 056 in convolutions and 1 024 000 in the classifier. Ours: weights
+    alone, as the paper counts, so batch norm only normalises and the classifier has no bias.
     """
     layers: list[nn.Module] = []
     inputs = 3
     for widths in _STAGES:
         for outputs in widths:
-            layers += conv_norm_relu(inputs, outputs)
+            layers += conv_norm_relu(inputs, outputs, affine=False)
             inputs = outputs
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(
         *layers,
         nn.MaxPool2d(2),
-        *conv_norm_relu(inputs, 1024, padding=0),
+        *conv_norm_relu(inputs, 1024, padding=0, affine=False),
         nn.Flatten(),
-        nn.Linear(1024, classes),
+        nn.Linear(1024, classes, bias=False),
     )
