@@ -30,11 +30,15 @@ from advisor.devices.gpu.network_fit import fit_networks
 from advisor.devices.gpu.pool_fit import on
 from advisor.devices.gpu.rates import Rates
 from advisor.devices.gpu.shapes import Array
-from benchmarks.calibration import layers, networks, ship
-from benchmarks.calibration.figures import HEADERS
-from benchmarks.calibration.sources import DEEPBENCH, NEUSIGHT, Source, layer_sources
 
 ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.calibration import layers, networks, ship  # noqa: E402
+from benchmarks.calibration.figures import HEADERS  # noqa: E402
+from benchmarks.calibration.sources import DEEPBENCH, NEUSIGHT, Source, layer_sources  # noqa: E402
+
 UNSEEN = ROOT / "advisor" / "devices" / "gpu" / "unseen.json"
 PROFILES = {
     ("neusight", "NVIDIA A100-PCIe-80GB"): "nvidia-a100-pcie-80gb",

@@ -1,6 +1,6 @@
 """How short is long enough? What short runs say about the order that plans have after long ones.
 
-    python -m benchmarks.how_long --out FOLDER [--plans 12] [--seeds 2] [--epochs 1,2,4,8,16] [--minutes 12]
+    python benchmarks/how_long.py --out FOLDER [--plans 12] [--seeds 2] [--epochs 1,2,4,8,16] [--minutes 12]
 
 Draws random plans of a small network at three budgets, trains each on cluttered digits for 1, 2, 4, 8 and 16 epochs,
 every length with a one-cycle schedule of its own, and prints Spearman's and Kendall's correlation between the plans'
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ import advisor
 from advisor.models import load_model
 from advisor.network import Network
 from advisor.plans.plan import Plan, load_plan
-from benchmarks.judging.scores import ceiling, spearman
 from validation.contestants import Contestant, builder
 from validation.data import Request, load_data
 from validation.designed import design
@@ -38,6 +38,12 @@ from validation.matrix import total_steps
 from validation.progress import Monitor
 from validation.training import Recipe
 from validation.trials import Study, run_trial
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.judging.scores import ceiling, spearman  # noqa: E402
 
 Floats = NDArray[np.float64]
 Reached = Mapping[str, Mapping[int, float]]  # plan → seed → test accuracy

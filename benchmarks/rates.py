@@ -1,6 +1,6 @@
 """Is the learning rate that a sweep suggests worth taking? Beside the usual fixed one, and the best of a grid.
 
-    python -m benchmarks.rates [--seeds 3] [--epochs 3] [--minutes 10]
+    python benchmarks/rates.py [--seeds 3] [--epochs 3] [--minutes 10]
 
 For each pair of network and optimiser: a sweep on the dense network of seed 0 (`validate --rate auto`), then short
 trainings of other seeds at the rate it suggests, at the usual fixed rate and at each rate of a grid. Prints accuracies,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,15 @@ import torch
 from tabulate import tabulate
 
 from advisor.errors import AdvisorError
-from benchmarks.judging.predict import Prediction, known_responses, predictions
-from benchmarks.judging.runs import CASES, Trained, prepare, train
-from benchmarks.judging.scores import Correlation, ceiling, correlation
 from validation.exchange import way_of
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.judging.predict import Prediction, known_responses, predictions  # noqa: E402
+from benchmarks.judging.runs import CASES, Trained, prepare, train  # noqa: E402
+from benchmarks.judging.scores import Correlation, ceiling, correlation  # noqa: E402
 
 
 def measured(group: Trained) -> dict[str, dict[int, float]]:
