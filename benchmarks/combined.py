@@ -37,13 +37,13 @@ from advisor.planning.sensitivity.trained_data import Responses
 from advisor.plans.plan import Plan, load_plan
 from validation.contestants import Contestant, builder
 from validation.data import Request, load_data
-from validation.folder import open_folder
-from validation.matrix import total_steps
-from validation.progress import Monitor
-from validation.responses import responses_of
-from validation.statistics import mean_interval, paired
-from validation.training import Recipe
-from validation.trials import Study, run_trial
+from validation.learning.responses import responses_of
+from validation.reporting.statistics import mean_interval, paired
+from validation.running.folder import open_folder
+from validation.running.matrix import total_steps
+from validation.running.progress import Monitor
+from validation.running.trials import Study, run_trial
+from validation.training.trainer import Recipe
 
 MODEL = "zoo:digits_cnn"
 PATTERNS = {"channel": "channel", "width": "width", "both": "width+channel"}

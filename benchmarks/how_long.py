@@ -32,12 +32,12 @@ from advisor.network import Network
 from advisor.plans.plan import Plan, load_plan
 from validation.contestants import Contestant, builder
 from validation.data import Request, load_data
-from validation.designed import design
-from validation.folder import open_folder
-from validation.matrix import total_steps
-from validation.progress import Monitor
-from validation.training import Recipe
-from validation.trials import Study, run_trial
+from validation.learning.designed import design
+from validation.running.folder import open_folder
+from validation.running.matrix import total_steps
+from validation.running.progress import Monitor
+from validation.running.trials import Study, run_trial
+from validation.training.trainer import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:

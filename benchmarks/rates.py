@@ -23,9 +23,9 @@ from torch import nn
 
 from validation.contestants import builder
 from validation.data import DataSet, Request, load_data
-from validation.rates import sweep
-from validation.statistics import paired
-from validation.training import SCRATCH_RATE, DivergedError, Recipe, Trainer, evaluate
+from validation.reporting.statistics import paired
+from validation.training.rates import sweep
+from validation.training.trainer import SCRATCH_RATE, DivergedError, Recipe, Trainer, evaluate
 
 NETWORKS = f"{Path(__file__).parent / 'judging' / 'networks.py'}"
 CASES = (

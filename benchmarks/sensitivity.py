@@ -23,7 +23,7 @@ import torch
 from tabulate import tabulate
 
 from advisor.errors import AdvisorError
-from validation.exchange import way_of
+from validation.reporting.exchange import way_of
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:

@@ -43,7 +43,8 @@ def advisor_away(site: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 def test_wheel_holds_what_the_code_reads(unpacked: Path) -> None:
     held = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
-    for needed in ("app.py", "advisor/py.typed", "advisor/plans/plan.schema.json", "validation/report.html.jinja"):
+    page = "validation/reporting/report.html.jinja"
+    for needed in ("app.py", "advisor/py.typed", "advisor/plans/plan.schema.json", page):
         assert needed in held
     for profile in (ROOT / "profiles").glob("*.json"):
         assert f"profiles/{profile.name}" in held

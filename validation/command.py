@@ -141,10 +141,10 @@ def validate(
     from advisor.plans.plan import load_plan
     from validation.engines import check_place
     from validation.methods.registry import parse_methods
-    from validation.optimizers import check_optimizer
     from validation.study import Wish
     from validation.study import validate as run
-    from validation.training import Recipe
+    from validation.training.optimizers import check_optimizer
+    from validation.training.trainer import Recipe
 
     if (plan_file is None) == (design is None):
         raise AdvisorError("give either --plan FILE, to validate it, or --design N, to learn what layers are worth")
@@ -171,7 +171,7 @@ def validate(
         raise ModelError(f"weights: no file {str(weights)!r} here; check the path of --from")
     if plan_file is None:
         assert design is not None
-        from validation.survey import SurveyWish, survey, text_of
+        from validation.learning.survey import SurveyWish, survey, text_of
 
         asked = SurveyWish(
             model=model,

@@ -15,8 +15,8 @@ from advisor.errors import AdvisorError, DataError, ModelError, PlanError, unkno
 from advisor.examples import NOTHING_GIVEN, Given
 from advisor.models import load_model, load_weights
 from advisor.plans.plan import load_plan
-from validation.exchange import way_of
-from validation.training import logits_of, placed
+from validation.reporting.exchange import way_of
+from validation.training.trainer import logits_of, placed
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile

@@ -18,18 +18,18 @@ from validation.data import DataSet, Request, load_data, suited
 from validation.data.labelled import batches_of
 from validation.data.registry import image_shape
 from validation.engines import Job, check_engine, threads_of
-from validation.folder import alone, discard, open_folder
-from validation.judging import judge
-from validation.logs import Logs, check_tensorboard
-from validation.matrix import run_all, total_steps
+from validation.learning.responses import check_collection, keep, responses_of
 from validation.methods.at_work import as_found, try_methods
-from validation.progress import Monitor
-from validation.rates import check_training, with_rate
-from validation.receipts import Timings, count, time_all
-from validation.report import write
-from validation.responses import check_collection, keep, responses_of
-from validation.training import FINETUNE_RATE, SCRATCH_RATE
-from validation.trials import Study
+from validation.reporting.judging import judge
+from validation.reporting.receipts import Timings, count, time_all
+from validation.reporting.report import write
+from validation.running.folder import alone, discard, open_folder
+from validation.running.logs import Logs, check_tensorboard
+from validation.running.matrix import run_all, total_steps
+from validation.running.progress import Monitor
+from validation.running.trials import Study
+from validation.training.rates import check_training, with_rate
+from validation.training.trainer import FINETUNE_RATE, SCRATCH_RATE
 from validation.wish import Wish
 
 __all__ = ["Wish", "validate"]

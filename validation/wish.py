@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from validation.engines import HERE, EngineOptions
-from validation.training import Recipe
+from validation.training.trainer import Recipe
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile
@@ -41,7 +41,7 @@ class Wish:
     responses: Path | None = None  # a collection of runs that these are added to
     methods: tuple[Applied, ...] = ()
     recipe: Recipe = field(default_factory=Recipe)  # how to train; epochs, device and rate are the wish's own
-    rate: str = "fixed"  # the peak rate: see `validation.rates.with_rate`
+    rate: str = "fixed"  # the peak rate: see `validation.training.rates.with_rate`
     halving: int | None = None  # successive halving's factor
     tensorboard: bool = False
     engine: EngineOptions = HERE  # where runs happen

@@ -11,7 +11,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from advisor.files import read_json, write_json
-from validation.statistics import Mean, mean_interval, paired
+from validation.reporting.statistics import Mean, mean_interval, paired
 
 Scale = Literal["quick", "full"]
 Shown = Literal["shown", "not shown", "opposite"]

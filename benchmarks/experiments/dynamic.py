@@ -13,7 +13,7 @@ from validation.methods.sparse import masked_module
 from validation.methods.sparse.gradient_growth import RigLSettings
 from validation.methods.sparse.masks import MaskedSettings
 from validation.methods.sparse.random_growth import SETSettings
-from validation.training import Trainer
+from validation.training.trainer import Trainer
 
 DENSITY = 1 / 32
 WAYS = ("fixed", "SET", "RigL")

@@ -15,7 +15,7 @@ from experiments.common import Claim, Lab, compare, difference, experiment, row,
 from experiments.trained import trained
 from validation.data import Request, load_data
 from validation.methods.gradients import ActivationGradientPruning, normal_zero_share, place
-from validation.recipe import Recipe
+from validation.training.recipe import Recipe
 
 SHARES = (0.0, 0.7, 0.9, 0.99)
 KINDS = ("conv-relu", "conv-bn-relu")

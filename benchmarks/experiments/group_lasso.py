@@ -13,12 +13,12 @@ from advisor.models import load_model
 from advisor.network import Network
 from experiments.common import Claim, Lab, Shown, compare, difference, experiment, row, sign
 from validation.data import DataSet, Request, load_data
-from validation.evaluation import evaluate
 from validation.methods.group_lasso.groups import GroupedWeight, grouped_weights
 from validation.methods.group_lasso.method import SparseGroupLasso
 from validation.methods.group_lasso.penalties import PENALTIES, make_penalty
-from validation.recipe import Recipe
-from validation.training import Trainer
+from validation.training.evaluation import evaluate
+from validation.training.recipe import Recipe
+from validation.training.trainer import Trainer
 
 FREE = "no penalty"
 DENSITIES = (0.2, 0.1, 0.05, 0.03, 0.02)

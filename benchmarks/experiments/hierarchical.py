@@ -18,7 +18,7 @@ from advisor.zoo.hierarchical_blocks import Residual
 from experiments.common import Claim, Lab, Row, difference, experiment, row, sign
 from experiments.trained import trained
 from validation.data import Request, load_data
-from validation.recipe import Recipe
+from validation.training.recipe import Recipe
 
 FORMS = {"plain": (1, 1), "hierarchical": (5, 4)}  # window and pooling on 20x20 tokens
 SIZE, BATCH = 40, 64

@@ -11,8 +11,8 @@ from experiments.common import Claim, Lab, Shown, compare, difference, experimen
 from experiments.small import run_of, small, steps_of, train
 from validation.methods.method import Method
 from validation.methods.sparse.incremental import IncrementalSettings
-from validation.statistics import Mean
-from validation.training import Trainer
+from validation.reporting.statistics import Mean
+from validation.training.trainer import Trainer
 
 LOST = 0.01  # of accuracy, that "as well as dense" allows
 RAMPS = {

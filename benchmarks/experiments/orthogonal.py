@@ -16,7 +16,7 @@ from experiments.common import Claim, Lab, difference, experiment, row, sign
 from experiments.trained import trained
 from validation.data import Request, load_data
 from validation.methods.orthogonal import Orthogonality, regularised, singular_values
-from validation.recipe import Recipe
+from validation.training.recipe import Recipe
 
 FORMS = ("plain", "kernel", "conv")
 STRENGTHS = (0.1, 0.01)  # of the unsquared norm; 0.1 is the default of the authors' code, for 90 epochs

@@ -11,10 +11,10 @@ from torch import nn
 
 import advisor
 from validation.data import DataSet, Request, load_data
-from validation.evaluation import evaluate
 from validation.methods.method import Run
-from validation.recipe import Recipe
-from validation.training import Trainer
+from validation.training.evaluation import evaluate
+from validation.training.recipe import Recipe
+from validation.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from advisor.network import Network

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from validation.data import DataSet
-from validation.evaluation import evaluate
 from validation.methods.method import Method, Outcome
-from validation.recipe import Recipe
-from validation.training import Trainer
+from validation.training.evaluation import evaluate
+from validation.training.recipe import Recipe
+from validation.training.trainer import Trainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

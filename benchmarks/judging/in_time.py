@@ -23,14 +23,14 @@ from advisor.plans.plan import Plan, load_plan
 from benchmarks.judging.predict import known_responses
 from benchmarks.judging.runs import PATTERNS, Trained, counts_of
 from validation.contestants import Contestant
-from validation.exchange import way_of
-from validation.folder import open_folder
-from validation.matrix import total_steps
-from validation.progress import Monitor
-from validation.receipts import time_all
-from validation.responses import responses_of
-from validation.statistics import differences
-from validation.trials import Study, run_trial
+from validation.learning.responses import responses_of
+from validation.reporting.exchange import way_of
+from validation.reporting.receipts import time_all
+from validation.reporting.statistics import differences
+from validation.running.folder import open_folder
+from validation.running.matrix import total_steps
+from validation.running.progress import Monitor
+from validation.running.trials import Study, run_trial
 
 BATCH = 16
 SHARE = 0.5  # of the dense network's latency

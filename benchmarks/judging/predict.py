@@ -18,7 +18,7 @@ from advisor.planning.sensitivity import SENSITIVITIES, estimate
 from advisor.planning.sensitivity.trained import learn
 from advisor.planning.sensitivity.trained_data import Responses
 from benchmarks.judging.runs import Trained
-from validation.responses import responses_of
+from validation.learning.responses import responses_of
 
 EXAMPLES = 256
 FOLDS = 9
@@ -95,7 +95,7 @@ def held_out(group: Trained, responses: Responses, *, seed: int = 0) -> dict[str
 
 
 def _keys(group: Trained) -> dict[str, str]:
-    from validation.trials import plan_digest
+    from validation.running.trials import plan_digest
 
     return {label: plan_digest(plan) for label, plan in group.plans.items()}
 

@@ -19,11 +19,11 @@ from advisor.network import Network
 from advisor.plans.plan import Plan, load_plan
 from validation.contestants import Contestant, builder
 from validation.data import DataSet, Request, load_data
-from validation.folder import open_folder
-from validation.matrix import total_steps
-from validation.progress import Monitor
-from validation.training import FINETUNE_RATE, SCRATCH_RATE, Recipe, Trainer
-from validation.trials import Study, run_trial
+from validation.running.folder import open_folder
+from validation.running.matrix import total_steps
+from validation.running.progress import Monitor
+from validation.running.trials import Study, run_trial
+from validation.training.trainer import FINETUNE_RATE, SCRATCH_RATE, Recipe, Trainer
 
 PATTERNS = ("channel", "group", "width")
 TRAIN, TEST, SIDE = 4000, 2000, 28
@@ -121,7 +121,7 @@ def _drawn(network: Network, case: Case, wanted: Mapping[str, tuple[str, int]]) 
     """Every pattern alone and all mixed, by turns; a pattern that cannot meet the budget leaves its turn to the mix."""
     from advisor.planning.build import build_table
     from advisor.planning.menu.options import menu
-    from validation.designed import Draw, assembled, draw, styles
+    from validation.learning.designed import Draw, assembled, draw, styles
 
     built = build_table(network, menu(network, PATTERNS))
     turns = styles(PATTERNS)

@@ -12,9 +12,9 @@ from advisor.patterns.option import DENSE
 from advisor.planning.sensitivity import losses
 from advisor.plans.plan import Plan
 from tests.runtime.attention.networks import patches
-from validation.exchange import losses_by_pattern, way_of
-from validation.responses import responses_of
-from validation.trials import plan_digest
+from validation.learning.responses import responses_of
+from validation.reporting.exchange import losses_by_pattern, way_of
+from validation.running.trials import plan_digest
 
 
 def planned(**options: Any) -> tuple[Any, Plan]:

@@ -10,9 +10,9 @@ import pytest
 
 from advisor.errors import AdvisorError
 from advisor.plans.plan import Plan
-from validation.progress import Monitor
+from validation.running.progress import Monitor
 from validation.study import Wish, validate
-from validation.training import Recipe
+from validation.training.trainer import Recipe
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_halving_stops_the_worse_baseline_and_says_so(wish: Wish, monkeypatch: p
     progress = json.loads((wish.out / "progress.json").read_text())
     assert (progress["state"], progress["done"], len(progress["finished"])) == ("done", progress["total"], 8)
 
-    monkeypatch.setattr("validation.trials.Trainer", None)
+    monkeypatch.setattr("validation.running.trials.Trainer", None)
     assert numbers(validate(wish, shown=False)) == numbers(report), "a rerun decides the same and trains nothing"
     with pytest.raises(AdvisorError, match=r"seeds=\[0, 1\], got \[0, 1, 2\].*cannot join later"):
         validate(replace(wish, seeds=3), shown=False)

@@ -19,15 +19,15 @@ from advisor.errors import AdvisorError
 from advisor.network import Network
 from advisor.plans.plan import Plan
 from advisor.runtime.methods import kernels
-from validation.folder import alone
-from validation.receipts import Timings
+from validation.reporting.receipts import Timings
+from validation.running.folder import alone
 from validation.study import Wish, _time, validate
 
 # Dies in the middle of an epoch, with one run finished and one epoch of the next on disk.
 KILLED = """
 import os, signal, sys, torch
 from advisor.cli import run
-from validation.progress import Monitor
+from validation.running.progress import Monitor
 
 torch.set_num_threads(1)
 steps, step = 0, Monitor.step
@@ -170,7 +170,7 @@ def test_a_busy_machine_is_told(
 
 def test_a_rerun_trains_nothing_anew(wish: Wish, monkeypatch: pytest.MonkeyPatch) -> None:
     first = validate(wish, shown=False)
-    monkeypatch.setattr("validation.trials.Trainer", None)
+    monkeypatch.setattr("validation.running.trials.Trainer", None)
     assert without_times(validate(wish, shown=False)) == without_times(first)
 
 
@@ -214,7 +214,7 @@ def test_a_damaged_result_says_what_to_do(text: str, wish: Wish) -> None:
 def test_a_full_disk_is_one_line_and_a_rerun_goes_on(
     wish: Wish, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from validation.progress import Monitor
+    from validation.running.progress import Monitor
 
     sync, step = os.fsync, Monitor.step
     steps = 0
@@ -267,7 +267,7 @@ def test_from_a_checkpoint(wish: Wish, tmp_path: Path) -> None:
 def test_interrupt_keeps_what_is_there_and_says_how_to_go_on(
     wish: Wish, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from validation.progress import Monitor
+    from validation.running.progress import Monitor
 
     step, steps = Monitor.step, 0
 

@@ -10,7 +10,7 @@ from advisor.errors import AdvisorError
 from validation.engines.attempts import Attempts
 from validation.engines.engine import Job, Result, Task
 from validation.engines.events import Event, hear
-from validation.results import known_result
+from validation.running.results import known_result
 
 
 class Crew(Protocol):

@@ -12,8 +12,8 @@ from advisor.errors import AdvisorError, DeviceError, unknown
 from advisor.registry import registered
 
 if TYPE_CHECKING:
-    from validation.progress import Monitor
-    from validation.trials import Study
+    from validation.running.progress import Monitor
+    from validation.running.trials import Study
 
 RETRIES = 2
 Result = dict[str, Any]  # as in runs[] of a report

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from validation.progress import Watcher
-from validation.training import EpochResult
+from validation.running.progress import Watcher
+from validation.training.trainer import EpochResult
 
 Event = dict[str, Any]  # "event" names it
 EVERY_SECONDS = 0.25  # between two messages about steps

@@ -10,7 +10,7 @@ import torch
 from advisor.devices.settings import cpu_threads
 from validation.engines.attempts import Attempts, is_out_of_memory
 from validation.engines.engine import Job, Result, Task
-from validation.trials import run_trial
+from validation.running.trials import run_trial
 
 
 class InTurn:

@@ -21,8 +21,8 @@ from advisor.trace import analyze
 from validation.contestants import Contestant, builder
 from validation.data import Request, load_data
 from validation.methods.registry import parse_methods
-from validation.training import Recipe
-from validation.trials import Study, digest
+from validation.running.trials import Study, digest
+from validation.training.trainer import Recipe
 
 if TYPE_CHECKING:
     from validation.engines.engine import Job

@@ -11,10 +11,10 @@ from advisor.errors import AdvisorError
 from validation.engines.attempts import is_out_of_memory
 from validation.engines.engine import Task
 from validation.engines.events import Event, Teller
-from validation.trials import run_trial
+from validation.running.trials import run_trial
 
 if TYPE_CHECKING:
-    from validation.trials import Study
+    from validation.running.trials import Study
 
 LAST = ("done", "mistake", "memory")  # the events that end a task
 

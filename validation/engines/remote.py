@@ -18,8 +18,8 @@ from validation.engines.engine import Task
 from validation.engines.events import Event
 from validation.engines.parcel import Parcel, unfold, unpack
 from validation.engines.perform import LAST, mishap, perform, task_from_json
-from validation.results import RUNS
-from validation.trials import Study
+from validation.running.results import RUNS
+from validation.running.trials import Study
 
 Files = dict[str, bytes | None]  # path within the folder of a validation → content; None: it is gone
 CARRIES = ("saved", *LAST)  # the events that files travel with

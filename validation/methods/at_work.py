@@ -13,12 +13,12 @@ from advisor.files import write_bytes
 from advisor.plans.plan import load_plan
 from validation.contestants import Contestant, begin
 from validation.methods.method import Method, Outcome, Run
-from validation.receipts import count
-from validation.training import Trainer, placed
+from validation.reporting.receipts import count
+from validation.training.trainer import Trainer, placed
 
 if TYPE_CHECKING:
     from advisor.plans.plan import Plan
-    from validation.trials import Study
+    from validation.running.trials import Study
 
 FOUND = "found"  # what training methods leave behind, a folder per run
 

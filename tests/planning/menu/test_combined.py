@@ -27,7 +27,7 @@ from advisor.planning.solving.solve import solve
 from advisor.plans.plan import Plan
 from tests.devices.synthetic import all_executions, profile_of
 from tests.planning.tables import brute_force
-from validation.exchange import losses_by_pattern, way_of
+from validation.reporting.exchange import losses_by_pattern, way_of
 
 BOTH = ("width+channel",)
 

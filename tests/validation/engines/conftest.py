@@ -10,12 +10,12 @@ import advisor
 from advisor.commands.network import open_network
 from tests.validation.conftest import TINY
 from validation.engines import EngineOptions, Job, Result
-from validation.folder import open_folder
-from validation.matrix import run_all, total_steps
-from validation.progress import Monitor
-from validation.receipts import count
+from validation.reporting.receipts import count
+from validation.running.folder import open_folder
+from validation.running.matrix import run_all, total_steps
+from validation.running.progress import Monitor
+from validation.running.trials import Study
 from validation.study import Wish, _prepare
-from validation.trials import Study
 
 # A file "kill" or "memory" beside the model lets one process die in its sixth training step, in the real way.
 MORTAL = (

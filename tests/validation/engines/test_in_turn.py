@@ -9,18 +9,18 @@ import pytest
 from advisor.errors import AdvisorError
 from tests.validation.engines.conftest import Runs, Studies, job_of, numbers
 from validation.engines import EngineOptions, Task, open_engine
-from validation.matrix import run_all
-from validation.progress import Monitor
+from validation.running.matrix import run_all
+from validation.running.progress import Monitor
 
 
 @pytest.fixture
 def scarce(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Memory runs out in these steps of the whole validation."""
-    import validation.progress
+    import validation.running.progress
 
     when: list[str] = []
     steps = 0
-    step = validation.progress.Monitor.step
+    step = validation.running.progress.Monitor.step
 
     def counting(self: Monitor, count: int = 1) -> None:
         nonlocal steps
@@ -79,7 +79,7 @@ def test_what_lies_beyond_a_stop_is_no_answer_to_it(study_of: Studies) -> None:
 
 
 def test_kinds_of_machine_are_told_where_there_are_several() -> None:
-    from validation.judging import machines_note
+    from validation.reporting.judging import machines_note
 
     assert machines_note([{"machine": "A"}, {"machine": "A"}, {}]) == []
     (note,) = machines_note([{"machine": "B"}, {"machine": "A"}])

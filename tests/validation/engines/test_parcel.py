@@ -13,7 +13,7 @@ from tests.validation.engines.conftest import Studies, job_of
 from validation.engines import EngineOptions, Job
 from validation.engines.parcel import DOCUMENT, pack, unfold, unpack
 from validation.methods.registry import parse_methods
-from validation.trials import contestant_digest
+from validation.running.trials import contestant_digest
 
 
 @pytest.fixture

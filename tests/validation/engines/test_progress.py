@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from validation.progress import Monitor
-from validation.training import EpochResult
+from validation.running.progress import Monitor
+from validation.training.trainer import EpochResult
 
 EPOCH = EpochResult(loss=1.0, accuracy=0.5, seconds=1.0)
 
 
 @pytest.fixture(autouse=True)
 def always_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("validation.progress.EVERY_SECONDS", -1.0)
+    monkeypatch.setattr("validation.running.progress.EVERY_SECONDS", -1.0)
 
 
 def seen(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from validation.optimizers import make_optimizer
+from validation.training.optimizers import make_optimizer
 
 STEPS = (1, 10, 100, 500)
 DRIFT = {

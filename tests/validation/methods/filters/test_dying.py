@@ -10,7 +10,7 @@ from torch import nn
 import advisor
 from validation.data.registry import Request, load_data
 from validation.methods.filters.method import FilterDetector
-from validation.optimizers import make_optimizer
+from validation.training.optimizers import make_optimizer
 
 STEPS, BATCH = 500, 8  # small batches and an easy task make more of them
 

@@ -1,0 +1,1 @@
+"""What runs say together: statistics, exchange rates, predicted beside measured, and the report."""

@@ -1,0 +1,1 @@
+"""How one network trains: the recipe, the loop, the rate, the numbers it leaves."""
