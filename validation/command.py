@@ -59,7 +59,8 @@ _HALVING = "Successive halving: at each rung of epochs one plan of N goes on. De
     "methods",
     multiple=True,
     metavar="NAME",
-    help="A run more, trained with a method: NAME[@dense|@plan][:key=value,...], several at once joined by +.",
+    help="A run more, trained with a method of `advisor methods`: NAME[@dense|@plan][:key=value,...], several at once "
+    "joined by +.",
 )
 @click.option("--optimizer", default="adam", show_default=True, metavar="NAME", help="adam, adamw, sgd or rmsprop.")
 @click.option("--momentum", default=0.9, show_default=True, type=click.FloatRange(0, 1, max_open=True))
@@ -169,65 +170,49 @@ def validate(
     weights = Path(checkpoint) if checkpoint else None
     if weights is not None and not weights.is_file():
         raise ModelError(f"weights: no file {str(weights)!r} here; check the path of --from")
+    of_runs: dict[str, Any] = {
+        "model": model,
+        "out": Path(out),
+        "data": data,
+        "epochs": epochs,
+        "seeds": seeds,
+        "checkpoint": weights,
+        "profile": load_profile(profile_name) if profile_name else None,
+        "profile_name": profile_name,
+        "train_size": train_size,
+        "test_size": test_size,
+        "folder": Path(data_dir) if data_dir else None,
+        "download": download,
+        "device": check_place(engine, device),
+        "threads": threads,
+        "restart": restart,
+        "responses": Path(responses) if responses else None,
+        "recipe": recipe,
+        "rate": rate,
+        "tensorboard": tensorboard,
+        "engine": engine,
+    }
     if plan_file is None:
         assert design is not None
         from validation.learning.survey import SurveyWish, survey, text_of
 
         asked = SurveyWish(
-            model=model,
-            out=Path(out),
+            **of_runs,
             plans=design,
             budgets=tuple(split_names(one) or () for one in budgets),
             patterns=split_names(patterns),
             include_ends=include_ends,
-            data=data,
-            epochs=epochs,
-            seeds=seeds,
-            checkpoint=weights,
-            train_size=train_size,
-            test_size=test_size,
-            folder=Path(data_dir) if data_dir else None,
-            download=download,
-            device=check_place(engine, device),
-            restart=restart,
-            profile=load_profile(profile_name) if profile_name else None,
-            profile_name=profile_name,
-            collection=Path(responses) if responses else None,
-            recipe=recipe,
-            rate=rate,
-            tensorboard=tensorboard,
-            engine=engine,
-            threads=threads,
         )
         with cpu_threads(threads), _terminable(), _kept_in(out):
             surveyed = survey(asked)
         return surveyed, text_of(surveyed)
     wish = Wish(
-        model=model,
+        **of_runs,
         plan=load_plan(plan_file),
         plan_path=plan_file,
-        out=Path(out),
-        data=data,
-        epochs=epochs,
-        seeds=seeds,
         baselines=tuple(dict.fromkeys(split_names(baselines) or ())),
-        checkpoint=weights,
-        profile=load_profile(profile_name) if profile_name else None,
-        profile_name=profile_name,
-        train_size=train_size,
-        test_size=test_size,
-        folder=Path(data_dir) if data_dir else None,
-        download=download,
-        device=check_place(engine, device),
-        threads=threads,
-        restart=restart,
-        responses=Path(responses) if responses else None,
         methods=applied,
-        recipe=recipe,
-        rate=rate,
         halving=halving,
-        tensorboard=tensorboard,
-        engine=engine,
     )
     with cpu_threads(threads), _terminable(), _kept_in(out):
         report = run(wish)

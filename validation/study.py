@@ -13,23 +13,22 @@ from advisor.models import load_model, load_weights
 from advisor.planning.selections import DATA_SELECTIONS
 from advisor.planning.sensitivity import sensitivity_named
 from advisor.trace import analyze
-from validation.contestants import Contestant, builder, check_kinds, check_network, line_up
-from validation.data import DataSet, Request, load_data, suited
+from validation.contestants import Contestant, check_kinds, line_up
+from validation.data import DataSet
 from validation.data.labelled import batches_of
-from validation.data.registry import image_shape
-from validation.engines import Job, check_engine, threads_of
+from validation.engines import Job
 from validation.learning.responses import check_collection, keep, responses_of
 from validation.methods.at_work import as_found, try_methods
+from validation.opening import check_wish, open_study
 from validation.reporting.judging import judge
 from validation.reporting.receipts import Timings, count, time_all
 from validation.reporting.report import write
 from validation.running.folder import alone, discard, open_folder
-from validation.running.logs import Logs, check_tensorboard
+from validation.running.logs import Logs
 from validation.running.matrix import run_all, total_steps
 from validation.running.progress import Monitor
 from validation.running.trials import Study
-from validation.training.rates import check_training, with_rate
-from validation.training.trainer import FINETUNE_RATE, SCRATCH_RATE
+from validation.training.rates import with_rate
 from validation.wish import Wish
 
 __all__ = ["Wish", "validate"]
@@ -90,10 +89,7 @@ def validate(wish: Wish, *, shown: bool = True) -> dict[str, Any]:
 def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
     plan = wish.plan
     check_kinds(wish.baselines)
-    check_engine(wish.engine)
-    check_training(wish.recipe, wish.device, rate=wish.rate, halving=wish.halving)
-    if wish.tensorboard:
-        check_tensorboard()
+    check_wish(wish, halving=wish.halving)
     text = ",".join("x".join(map(str, shape)) for shape in plan.input_shapes)
     loaded = load_model(wish.model, device="cpu", input_text=text, seed=0)
     if wish.checkpoint is not None:
@@ -101,38 +97,13 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
     plan.masks(loaded.module)  # the plan must belong to this network, before anything long begins
     network = analyze(loaded.module, loaded.example_inputs, name=loaded.name)
     check_collection(network, wish.responses)
-    shape = image_shape(wish.model, network.input_shapes)
-    request = Request(
-        shape=shape,
-        train_size=wish.train_size,
-        test_size=wish.test_size,
-        folder=wish.folder,
-        download=wish.download,
-    )
-    data = load_data(wish.data or suited(shape), request)
-    notes = [*data.notes]
+    contestants = (Contestant(label="dense", plan=None), Contestant(label="plan", plan=plan))
+    study, found = open_study(wish, network, contestants, shapes=plan.input_shapes, halving=wish.halving)
+    notes = list(found)
     if plan.model != wish.model:
         notes.append(f"the plan was made for {plan.model!r}; layers and shapes are the same")
-    build = builder(wish.model, plan.input_shapes)
-    notes += check_network(wish.model, build(0), data)
     if wish.rate == "fixed" and wish.recipe.optimizer == "sgd":
         notes.append("the usual learning rate is adam's; sgd wants a higher one, which --rate auto finds")
-    rate = FINETUNE_RATE if wish.checkpoint else SCRATCH_RATE
-    study = Study(
-        model=wish.model,
-        contestants=(Contestant(label="dense", plan=None), Contestant(label="plan", plan=plan)),
-        seeds=tuple(range(wish.seeds)),
-        data=data,
-        recipe=replace(wish.recipe, epochs=wish.epochs, peak_rate=rate, device=wish.device),
-        out=wish.out,
-        build=build,
-        checkpoint=wish.checkpoint,
-        network=network,
-        threads=threads_of(wish.engine, wish.threads),
-        input_shapes=plan.input_shapes,
-        request=request,
-        halving=wish.halving,
-    )
     return study, network, tuple(notes)
 
 

@@ -17,17 +17,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What the user asked for."""
+class RunsWish:
+    """What is asked of training runs, whatever they are for: which network, on what, how, and where.
+
+    Attributes:
+        responses: a collection of runs that these are added to.
+        recipe: how to train; epochs, device and rate are the wish's own.
+        rate: the peak rate: see `validation.training.rates.with_rate`.
+        engine: where runs happen.
+    """
 
     model: str
-    plan: Plan
     out: Path
-    plan_path: str = "plan.json"
     data: str | None = None
     epochs: int = 4
     seeds: int = 2
-    baselines: tuple[str, ...] = ("width", "uniform", "erk")
     checkpoint: Path | None = None
     profile: Profile | None = None
     profile_name: str | None = None
@@ -38,13 +42,22 @@ class Wish:
     device: str = "cpu"
     threads: int | None = None
     restart: bool = False
-    responses: Path | None = None  # a collection of runs that these are added to
-    methods: tuple[Applied, ...] = ()
-    recipe: Recipe = field(default_factory=Recipe)  # how to train; epochs, device and rate are the wish's own
-    rate: str = "fixed"  # the peak rate: see `validation.training.rates.with_rate`
-    halving: int | None = None  # successive halving's factor
+    responses: Path | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    rate: str = "fixed"
     tensorboard: bool = False
-    engine: EngineOptions = HERE  # where runs happen
+    engine: EngineOptions = HERE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish(RunsWish):
+    """What the user asks of a validation. `halving`: successive halving's factor."""
+
+    plan: Plan
+    plan_path: str = "plan.json"
+    baselines: tuple[str, ...] = ("width", "uniform", "erk")
+    methods: tuple[Applied, ...] = ()
+    halving: int | None = None
 
     @property
     def command(self) -> str:

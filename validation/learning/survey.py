@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import AdvisorError
@@ -14,24 +13,22 @@ from advisor.files import read_json, write_json
 from advisor.models import load_model
 from advisor.plans.plan import load_plan
 from advisor.trace import analyze
-from validation.contestants import Contestant, builder, check_network
-from validation.data import Request, load_data, suited
-from validation.data.registry import image_shape
-from validation.engines import HERE, EngineOptions, Job, check_engine, threads_of
+from validation.contestants import Contestant
+from validation.engines import Job
 from validation.learning.designed import check_design, design
 from validation.learning.responses import FILE, check_collection, keep, responses_of
+from validation.opening import check_wish, open_study
 from validation.reporting.exchange import way_of
 from validation.reporting.receipts import count
 from validation.running.folder import alone, discard, open_folder
-from validation.running.logs import Logs, check_tensorboard
+from validation.running.logs import Logs
 from validation.running.matrix import run_all, total_steps
 from validation.running.progress import Monitor
 from validation.running.trials import Study
-from validation.training.rates import check_training, with_rate
-from validation.training.trainer import FINETUNE_RATE, SCRATCH_RATE, Recipe
+from validation.training.rates import with_rate
+from validation.wish import RunsWish
 
 if TYPE_CHECKING:
-    from advisor.devices.profile import Profile
     from advisor.network import Network
     from advisor.planning.sensitivity.trained import Learnt
     from advisor.plans.plan import Plan
@@ -41,36 +38,20 @@ DESIGN = "plans/design.json"  # what the plans were drawn for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SurveyWish:
-    """What the user asked for. `budgets`: sets of budgets, each as `advisor.plan` takes them."""
+class SurveyWish(RunsWish):
+    """What the user asks of a survey.
 
-    model: str
-    out: Path
+    Attributes:
+        plans: how many are drawn.
+        budgets: sets of budgets, each as `advisor.plan` takes them; those on times need the profile.
+    """
+
     plans: int
     budgets: tuple[tuple[str, ...], ...]
     patterns: tuple[str, ...] | None = None
     include_ends: bool = False
     rounding: str = "ceil"
     draw_seed: int = 0
-    data: str | None = None
-    epochs: int = 4
-    seeds: int = 2
-    checkpoint: Path | None = None
-    train_size: int | None = None
-    test_size: int | None = None
-    folder: Path | None = None
-    download: bool = False
-    device: str = "cpu"
-    restart: bool = False
-    input_text: str | None = None
-    collection: Path | None = None
-    profile: Profile | None = None  # for budgets on times
-    profile_name: str | None = None
-    recipe: Recipe = field(default_factory=Recipe)  # how to train; epochs, device and rate are the wish's own
-    rate: str = "fixed"  # the peak rate: see `validation.training.rates.with_rate`
-    tensorboard: bool = False
-    engine: EngineOptions = HERE  # where runs happen
-    threads: int | None = None
 
     def design(self) -> dict[str, Any]:
         """What must be equal for the plans to be the same."""
@@ -113,7 +94,7 @@ def survey(wish: SurveyWish, *, shown: bool = True) -> dict[str, Any]:
         with monitor.until_done(len(study.contestants) * len(study.seeds), wish.out):
             plain = {label: {"params": found.params, "macs": found.macs} for label, found in counts.items()}
             runs = run_all(Job(study=study, counts=plain, monitor=monitor, options=wish.engine))
-            known = keep(responses_of(network, study, runs), wish.out, wish.collection)
+            known = keep(responses_of(network, study, runs), wish.out, wish.responses)
             learnt = _learnt(network, known)
             notes += tuple(
                 f"{run['plan']}, seed {run['seed']} failed: {run['problem']}" for run in runs if run["problem"]
@@ -125,7 +106,7 @@ def survey(wish: SurveyWish, *, shown: bool = True) -> dict[str, Any]:
                 "runs": runs,
                 "plans": {label: _costs(plan) for label, plan in plans.items()},
                 "learnt": learnt,
-                "responses": str(wish.collection or wish.out / FILE),
+                "responses": str(wish.responses or wish.out / FILE),
                 "settings": study.settings() | {"seeds": list(study.seeds)} | wish.design(),
                 "notes": list(notes),
                 "next": next_command(wish),
@@ -137,7 +118,7 @@ def survey(wish: SurveyWish, *, shown: bool = True) -> dict[str, Any]:
 def next_command(wish: SurveyWish) -> str:
     """How to plan with what was learnt, as a user would type it."""
     words = ["advisor", "plan", wish.model, "--sensitivity", "trained"]
-    words += ["--responses", str(wish.collection or wish.out / FILE)]
+    words += ["--responses", str(wish.responses or wish.out / FILE)]
     words += ["--profile", wish.profile_name] if wish.profile_name else []
     words += [word for one in wish.budgets[0] for word in ("--budget", one)]
     return shlex.join(words)
@@ -145,42 +126,12 @@ def next_command(wish: SurveyWish) -> str:
 
 def _prepare(wish: SurveyWish) -> tuple[Study, Network, tuple[str, ...]]:
     check_design(wish.plans, wish.budgets)
-    check_engine(wish.engine)
-    check_training(wish.recipe, wish.device, rate=wish.rate)
-    if wish.tensorboard:
-        check_tensorboard()
+    check_wish(wish)
     loaded = load_model(wish.model, device="cpu")
     network = analyze(loaded.module, loaded.example_inputs, name=loaded.name)
-    check_collection(network, wish.collection)
-    shape = image_shape(wish.model, network.input_shapes)
-    request = Request(
-        shape=shape,
-        train_size=wish.train_size,
-        test_size=wish.test_size,
-        folder=wish.folder,
-        download=wish.download,
-    )
-    data = load_data(wish.data or suited(shape), request)
-    build = builder(wish.model, network.input_shapes)
-    notes = (*data.notes, *check_network(wish.model, build(0), data))
-    study = Study(
-        model=wish.model,
-        contestants=(Contestant(label="dense", plan=None),),
-        seeds=tuple(range(wish.seeds)),
-        data=data,
-        recipe=replace(
-            wish.recipe,
-            epochs=wish.epochs,
-            peak_rate=FINETUNE_RATE if wish.checkpoint else SCRATCH_RATE,
-            device=wish.device,
-        ),
-        out=wish.out,
-        build=build,
-        checkpoint=wish.checkpoint,
-        threads=threads_of(wish.engine, wish.threads),
-        input_shapes=network.input_shapes,
-        request=request,
-    )
+    check_collection(network, wish.responses)
+    dense = Contestant(label="dense", plan=None)
+    study, notes = open_study(wish, network, (dense,), shapes=network.input_shapes)
     return study, network, notes
 
 
