@@ -40,10 +40,10 @@ def fold(module: nn.Module, network: Network | None = None) -> nn.Module:
         network: the analysis that says who feeds whom; without it only neighbours in an `nn.Sequential` are folded.
     """
     folded = copy.deepcopy(module).eval()
-    pairs = list(_pairs_from_ops(folded, network) if network is not None else _pairs_from_sequences(folded))
+    pairs = list(normed_pairs(folded, network) if network is not None else _pairs_from_sequences(folded))
     replaced: dict[int, nn.Module] = {}
     for layer, norm in pairs:
-        if _fits(layer, norm):
+        if can_fold(layer, norm):
             _merge(layer, norm)
             replaced[id(norm)] = _remainder(norm)
     for parent in folded.modules():
@@ -58,7 +58,7 @@ def has_norms(module: nn.Module) -> bool:
     return any(isinstance(child, _BatchNorm) or _is_frozen(child) for child in module.modules())
 
 
-def _pairs_from_ops(module: nn.Module, network: Network) -> Iterator[tuple[nn.Module, nn.Module]]:
+def normed_pairs(module: nn.Module, network: Network) -> Iterator[tuple[nn.Module, nn.Module]]:
     """(layer, norm) where the norm alone reads what the layer made, and each runs once."""
     modules = dict(module.named_modules(remove_duplicate=False))
     readers: dict[int, list[Op]] = defaultdict(list)
@@ -128,7 +128,7 @@ def _activates(norm: nn.Module) -> bool:
     return type(norm).__name__.startswith("BatchNormAct") and {"drop", "act"} <= norm._modules.keys()  # timm
 
 
-def _fits(layer: nn.Module, norm: nn.Module) -> bool:
+def can_fold(layer: nn.Module, norm: nn.Module) -> bool:
     plain = type(norm).forward in _NORMS or isinstance(norm, nn.SyncBatchNorm)
     known = isinstance(norm, _BatchNorm) and (plain or _activates(norm))
     if not (known or _is_frozen(norm)) or getattr(norm, "running_mean", None) is None:

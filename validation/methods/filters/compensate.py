@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from advisor.errors import ModelError
 from advisor.plans.thin import Parts
-from advisor.runtime.fold import _fits, _pairs_from_ops
+from advisor.runtime.fold import can_fold, normed_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +91,7 @@ def compensate(network: Network, module: nn.Module, lost: Mapping[str, Tensor]) 
     """
     done = Compensated()
     names = {id(child): name for name, child in module.named_modules()}
-    norms = {names[id(layer)]: norm for layer, norm in _pairs_from_ops(module, network) if _fits(layer, norm)}
+    norms = {names[id(layer)]: norm for layer, norm in normed_pairs(module, network) if can_fold(layer, norm)}
     parts = Parts(module)
     for name, amount in lost.items():
         layer, child = network.layer(name), module.get_submodule(name)

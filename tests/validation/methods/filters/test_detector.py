@@ -15,11 +15,11 @@ from advisor.errors import AdvisorError, PlanError
 from advisor.models import load_model
 from tests.plans.samples import plan_of
 from tests.validation.methods.filters.nets import IMAGE, Dense, Mobile, Residual, built, dead, vgg
+from tests.validation.methods.runs import run_of
 from validation.methods.filters.detector import inspect, universality
 from validation.methods.filters.method import FILE, WEIGHTS, FilterDetector, FilterSettings
 from validation.methods.filters.restore import restored
 from validation.methods.filters.sites import filter_sites
-from validation.methods.method import Run
 from validation.methods.registry import METHODS, parse_methods
 
 X = torch.randn((32, *IMAGE[1:]), dtype=torch.float64, generator=torch.Generator().manual_seed(4))
@@ -210,17 +210,7 @@ def test_attached_to_a_run() -> None:
         asked.append((count, batch))
         yield X[:count]
 
-    run = Run(
-        module=module,
-        optimizer=torch.optim.SGD(module.parameters(), lr=0.1),
-        network=network,
-        plan=None,
-        epochs=1,
-        steps_per_epoch=1,
-        train_size=30,
-        seed=0,
-        sample=sample,
-    )
+    run = run_of(module, network, train_size=30, sample=sample)
     assert FilterSettings().attach(run).after_epoch()["filters"] == 19
     assert FilterSettings(images=12).attach(run).after_epoch()["filters"] == 19
     assert [count for count, _ in asked] == [30, 12]

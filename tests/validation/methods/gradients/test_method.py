@@ -12,8 +12,8 @@ import advisor
 from advisor.devices.simulated.trace import Trace, from_lines
 from advisor.errors import AdvisorError
 from advisor.network import Network
+from tests.validation.methods.runs import run_of
 from validation.methods.gradients import ActivationGradientPruning, GradientPruningSettings, place
-from validation.methods.method import Run
 
 SHAPE = (2, 3, 8, 8)
 
@@ -218,17 +218,7 @@ def test_settings_attach_and_shapes_are_those_that_ran() -> None:
         nn.Conv2d(3, 4, 3, padding=1), *list(net)[1:3], nn.Conv2d(4, 8, 3, padding=1), *list(net)[4:]
     )
     narrow[1] = nn.BatchNorm2d(4)
-    run = Run(
-        module=narrow,
-        optimizer=torch.optim.SGD(narrow.parameters(), lr=0.1),
-        network=analysed,
-        plan=None,
-        epochs=1,
-        steps_per_epoch=1,
-        train_size=8,
-        seed=1,
-        sample=lambda count, batch: iter(()),
-    )
+    run = run_of(narrow, analysed)
     method = GradientPruningSettings(p=0.8, fifo=0, trace_every=1).attach(run)
     train(narrow, method, 0, 1)
     trace = settle(method)

@@ -18,11 +18,11 @@ from advisor.errors import AdvisorError, PlanError
 from advisor.models import load_model
 from advisor.network import Network
 from advisor.plans.document import read_plan
+from tests.validation.methods.runs import run_of
 from validation.methods.filters.restore import restored
 from validation.methods.group_lasso.groups import grouped_weights
 from validation.methods.group_lasso.method import GroupLassoSettings, SparseGroupLasso, balanced_beta
 from validation.methods.group_lasso.penalties import PENALTIES, make_penalty
-from validation.methods.method import Run
 from validation.methods.registry import parse_methods
 
 
@@ -279,17 +279,7 @@ def test_settings_become_the_method() -> None:
     (settings,) = applied.settings
     assert applied.label == "dense+group-lasso"
     module = small()
-    run = Run(
-        module=module,
-        optimizer=torch.optim.SGD(module.parameters()),
-        network=analysed(module),
-        plan=None,
-        epochs=12,
-        steps_per_epoch=3,
-        train_size=40,
-        seed=0,
-        sample=lambda count, batch: iter(()),
-    )
+    run = run_of(module, analysed(module), epochs=12, steps_per_epoch=3, train_size=40)
     method = settings.attach(run)
     assert isinstance(method, SparseGroupLasso)
     assert [one.name for one in method.weights] == ["one", "hidden", "head"]

@@ -10,7 +10,7 @@ import advisor
 from advisor.errors import AdvisorError
 from advisor.network import Layer, Network
 from tests.plans.samples import SHAPE, masked_copy, small, small_plan
-from validation.methods.method import Run
+from tests.validation.methods.runs import run_of
 from validation.methods.orthogonal import (
     Orthogonality,
     OrthogonalSettings,
@@ -54,17 +54,7 @@ def test_the_penalty_is_the_sum_over_all_but_the_image_convolution() -> None:
 def test_training_on_it_makes_the_convolutions_orthogonal() -> None:
     net, analysed = network()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
-    run = Run(
-        module=net,
-        optimizer=optimizer,
-        network=analysed,
-        plan=None,
-        epochs=1,
-        steps_per_epoch=1,
-        train_size=8,
-        seed=1,
-        sample=lambda count, batch: iter(()),
-    )
+    run = run_of(net, analysed, optimizer=optimizer)
     method = OrthogonalSettings(strength=1, squared=True, linear=True).attach(run)
     before = method.after_epoch()["orthogonality_distance"]
     for _ in range(150):
