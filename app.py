@@ -58,6 +58,8 @@ def show(choices: Choices, offer: Offer, asked: bool) -> None:
     if input_problem(choices.input_text):
         st.info("Mend the input shape on the left, or leave it empty for the network's own.")
         return
+    if asked:  # and kept while the network is still being analysed
+        st.session_state["pressed"] = choices
     found = work.network_job(desk(), choices)
     st.header(choices.model, anchor=False)
     if found.state in ("waiting", "running"):
@@ -68,7 +70,7 @@ def show(choices: Choices, offer: Offer, asked: bool) -> None:
         return
     network: Network = found.result
     describe(network)
-    if asked:
+    if st.session_state.pop("pressed", None) == choices:
         st.session_state["shown"] = choices
         work.plan_job(desk(), choices, network, offer)
     planned = desk().find(work.plan_key(choices, offer))

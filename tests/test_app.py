@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -21,13 +22,17 @@ APP = str(Path(__file__).parent.parent / "app.py")
 def start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Opens the page with arguments after `--` and an address."""
 
-    def opened(*arguments: str, **query: str | list[str]) -> AppTest:
+    def unsettled(*arguments: str, **query: str | list[str]) -> AppTest:
         monkeypatch.setattr(sys, "argv", [APP, "--home", str(tmp_path), *arguments])
         page = AppTest.from_file(APP, default_timeout=60)
         for key, value in query.items():
             page.query_params[key] = value
-        return settled(page)
+        return page
 
+    def opened(*arguments: str, **query: str | list[str]) -> AppTest:
+        return settled(unsettled(*arguments, **query))
+
+    opened.unsettled = unsettled
     return opened
 
 
@@ -63,6 +68,19 @@ def test_one_click_gives_a_plan(start) -> None:
     assert (labels[0], labels[-1]) == ("MACs ✓ ≤ 9.45 M", "Proven gap")
     assert "Proof." in words(page)
     assert not page.error
+
+
+def test_plan_may_be_pressed_while_the_network_is_analysed(start, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    analyze = advisor.analyze
+    monkeypatch.setattr(advisor, "analyze", lambda *given, **named: (gate.wait(30), analyze(*given, **named))[1])
+    page = start.unsettled(model="zoo:lenet5", budget=["macs=50%"], patterns="channel")
+    page.run()
+    assert page.status  # still analysing
+    next(button for button in page.button if button.label == "Plan").click()
+    page.run()
+    gate.set()
+    assert "Proof." in words(settled(page))
 
 
 def test_every_view_draws(start) -> None:
