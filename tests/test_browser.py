@@ -163,7 +163,7 @@ def test_every_view_draws_something(url: str, page: Page, tmp_path: Path) -> Non
     expect(page.get_by_text("next step down").first).to_be_visible()
     page.get_by_role("radio", name="Validation").click()
     expect(page.get_by_role("button", name="Start")).to_be_visible()
-    assert "view=Validation" in page.url
+    expect(page).to_have_url(re.compile("view=Validation"))
 
 
 def test_a_plan_is_changed_by_hand_and_along_the_front(url: str, page: Page, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "out folder": (["profile", "zoo:digits_cnn", "--out", "no/where/p.json"], "no/where"),
     "plan truncated": (["validate", "zoo:digits_cnn", "--plan", "half.json", "--out", "v"], "half.json"),
     "plan missing": (["validate", "zoo:digits_cnn", "--plan", "none.json", "--out", "v"], "none.json"),
-    "engine": (["validate", "zoo:digits_cnn", "--plan", "half.json", "--engine", "ray", "--out", "v"], "ray"),
+    "engine": (["validate", "zoo:digits_cnn", "--plan", "half.json", "--engine", "slurm", "--out", "v"], "slurm"),
     "frontier cost": (["frontier", "zoo:digits_cnn", "--cost", "speed"], "speed"),
     "option": (["analyze", "zoo:digits_cnn", "--inptu", "1"], "--inp"),
     "missing argument": (["plan"], "MODEL"),

@@ -140,7 +140,7 @@ def validate(
     from advisor.devices.settings import cpu_threads
     from advisor.errors import AdvisorError, ModelError
     from advisor.plans.plan import load_plan
-    from validation.engines import check_place
+    from validation.engines import check_engine, check_place
     from validation.methods.registry import parse_methods
     from validation.study import Wish
     from validation.study import validate as run
@@ -153,6 +153,7 @@ def validate(
         raise AdvisorError("--budget, --patterns and --include-ends belong to --design; a plan has its own")
     if design is not None and methods:
         raise AdvisorError("--method belongs to --plan; a design learns what layers are worth in plain training")
+    check_engine(engine)
     check_optimizer(optimizer)
     applied = parse_methods(methods)
     if design is not None and halving is not None:
