@@ -37,7 +37,7 @@ from validation.running.folder import open_folder
 from validation.running.matrix import total_steps
 from validation.running.progress import Monitor
 from validation.running.trials import Study, run_trial
-from validation.training.trainer import Recipe
+from validation.training.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:

@@ -24,8 +24,10 @@ from torch import nn
 from validation.contestants import builder
 from validation.data import DataSet, Request, load_data
 from validation.reporting.statistics import paired
+from validation.training.evaluation import evaluate
 from validation.training.rates import sweep
-from validation.training.trainer import SCRATCH_RATE, DivergedError, Recipe, Trainer, evaluate
+from validation.training.recipe import SCRATCH_RATE, Recipe
+from validation.training.trainer import DivergedError, Trainer
 
 NETWORKS = f"{Path(__file__).parent / 'judging' / 'networks.py'}"
 CASES = (

@@ -33,7 +33,9 @@ from advisor.patterns.candidates import end_layers
 from advisor.plans.plan import Plan
 from validation.data import DataSet, Request, load_data
 from validation.data.labelled import labelled
-from validation.training.trainer import FINETUNE_RATE, Recipe, Trainer, evaluate
+from validation.training.evaluation import evaluate
+from validation.training.recipe import FINETUNE_RATE, Recipe
+from validation.training.trainer import Trainer
 
 MODEL = "zoo:digits_cnn"
 SIDES = {"cluttered": 32, "digits": 8, "mnist5k": 28}

@@ -145,7 +145,7 @@ def validate(
     from validation.study import Wish
     from validation.study import validate as run
     from validation.training.optimizers import check_optimizer
-    from validation.training.trainer import Recipe
+    from validation.training.recipe import Recipe
 
     if (plan_file is None) == (design is None):
         raise AdvisorError("give either --plan FILE, to validate it, or --design N, to learn what layers are worth")

@@ -16,7 +16,8 @@ from advisor.examples import NOTHING_GIVEN, Given
 from advisor.models import load_model, load_weights
 from advisor.plans.plan import load_plan
 from validation.reporting.exchange import way_of
-from validation.training.trainer import logits_of, placed
+from validation.training.evaluation import logits_of
+from validation.training.recipe import placed
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile

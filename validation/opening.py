@@ -12,7 +12,7 @@ from validation.engines import check_engine, threads_of
 from validation.running.logs import check_tensorboard
 from validation.running.trials import Study
 from validation.training.rates import check_training
-from validation.training.trainer import FINETUNE_RATE, SCRATCH_RATE
+from validation.training.recipe import FINETUNE_RATE, SCRATCH_RATE
 
 if TYPE_CHECKING:
     from advisor.network import Network, Shape

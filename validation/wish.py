@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from validation.engines import HERE, EngineOptions
-from validation.training.trainer import Recipe
+from validation.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from advisor.devices.profile import Profile

@@ -16,8 +16,9 @@ import advisor
 from experiments.common import Claim, Lab, Shown, difference, experiment, row, sign
 from validation.data.registry import DataSet, Request, load_data
 from validation.methods.filters.method import FilterDetector
-from validation.training.recipe import Recipe
-from validation.training.trainer import Trainer, evaluate, placed
+from validation.training.evaluation import evaluate
+from validation.training.recipe import Recipe, placed
+from validation.training.trainer import Trainer
 
 RATES = {"sgd": 0.1, "adam": 3e-2, "adamw": 3e-2, "rmsprop": 2e-3}  # peaks that train well without any decay
 STRENGTHS = (3e-3, 1e-2)

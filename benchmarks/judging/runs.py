@@ -23,7 +23,8 @@ from validation.running.folder import open_folder
 from validation.running.matrix import total_steps
 from validation.running.progress import Monitor
 from validation.running.trials import Study, run_trial
-from validation.training.trainer import FINETUNE_RATE, SCRATCH_RATE, Recipe, Trainer
+from validation.training.recipe import FINETUNE_RATE, SCRATCH_RATE, Recipe
+from validation.training.trainer import Trainer
 
 PATTERNS = ("channel", "group", "width")
 TRAIN, TEST, SIDE = 4000, 2000, 28

@@ -12,7 +12,7 @@ from advisor.errors import AdvisorError
 from advisor.plans.plan import Plan
 from validation.running.progress import Monitor
 from validation.study import Wish, validate
-from validation.training.trainer import Recipe
+from validation.training.recipe import Recipe
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from validation.engines.engine import Result, Task
-from validation.training.trainer import EpochResult
+from validation.training.recipe import EpochResult
 
 # What torch and Python say when an allocation fails; not every one of them is a MemoryError.
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc", "Cannot allocate memory")

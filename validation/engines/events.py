@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from validation.running.progress import Watcher
-from validation.training.trainer import EpochResult
+from validation.training.recipe import EpochResult
 
 Event = dict[str, Any]  # "event" names it
 EVERY_SECONDS = 0.25  # between two messages about steps

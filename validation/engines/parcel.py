@@ -22,7 +22,7 @@ from validation.contestants import Contestant, builder
 from validation.data import Request, load_data
 from validation.methods.registry import parse_methods
 from validation.running.trials import Study, digest
-from validation.training.trainer import Recipe
+from validation.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from validation.engines.engine import Job

@@ -14,7 +14,8 @@ from advisor.plans.plan import load_plan
 from validation.contestants import Contestant, begin
 from validation.methods.method import Method, Outcome, Run
 from validation.reporting.receipts import count
-from validation.training.trainer import Trainer, placed
+from validation.training.recipe import placed
+from validation.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from advisor.plans.plan import Plan

@@ -18,7 +18,7 @@ from advisor.files import write_json
 
 if TYPE_CHECKING:
     from validation.running.logs import Logs
-    from validation.training.trainer import EpochResult
+    from validation.training.recipe import EpochResult
 
 EVERY_SECONDS = 0.5
 

@@ -23,7 +23,9 @@ from validation.methods.at_work import attached, counts_of, finished, found_plan
 from validation.methods.method import Outcome
 from validation.running.progress import Watcher
 from validation.running.results import RUNS, known_result, result_file
-from validation.training.trainer import DivergedError, EpochResult, Evaluation, Recipe, Trainer, evaluate, recalibrate
+from validation.training.evaluation import Evaluation, evaluate, recalibrate
+from validation.training.recipe import EpochResult, Recipe
+from validation.training.trainer import DivergedError, Trainer
 
 if TYPE_CHECKING:
     from advisor.network import Network, Shape

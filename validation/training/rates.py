@@ -16,15 +16,16 @@ from advisor.errors import AdvisorError
 from advisor.files import read_json, write_json
 from validation.contestants import begin
 from validation.running.folder import SETTINGS
+from validation.training.evaluation import loss_of
 from validation.training.precision import check_compiler, check_precision
-from validation.training.trainer import batches, loss_of
+from validation.training.recipe import batches
 
 if TYPE_CHECKING:
     from torch import nn
 
     from validation.data.images import Images
     from validation.running.trials import Study
-    from validation.training.trainer import Recipe
+    from validation.training.recipe import Recipe
 
 FILE = "rates.json"
 LOW, HIGH = 1e-5, 1.0  # of the sweep, for every optimiser

@@ -15,26 +15,10 @@ from torch import nn
 from validation.data.images import Images
 from validation.data.stream import Stream
 from validation.methods.method import Method
-from validation.training.evaluation import Evaluation, evaluate, logits_of, loss_of, not_finite, recalibrate
+from validation.training.evaluation import evaluate, logits_of, loss_of, not_finite
 from validation.training.pace import Pace
 from validation.training.precision import autocast, compiled, scaler_of
-from validation.training.recipe import FINETUNE_RATE, SCRATCH_RATE, EpochResult, Recipe, batches, placed
-
-__all__ = [
-    "FINETUNE_RATE",
-    "SCRATCH_RATE",
-    "DivergedError",
-    "EpochResult",
-    "Evaluation",
-    "Recipe",
-    "Trainer",
-    "batches",
-    "evaluate",
-    "logits_of",
-    "loss_of",
-    "placed",
-    "recalibrate",
-]
+from validation.training.recipe import EpochResult, Recipe, batches
 
 
 class DivergedError(Exception):

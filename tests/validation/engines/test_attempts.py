@@ -5,7 +5,7 @@ import torch
 
 from validation.engines import Task
 from validation.engines.attempts import Attempts, is_out_of_memory
-from validation.training.trainer import EpochResult
+from validation.training.recipe import EpochResult
 
 TASK = Task(label="plan", seed=1)
 

@@ -9,7 +9,7 @@ from advisor.errors import AdvisorError
 from tests.validation.engines.conftest import Studies, job_of
 from validation.engines import EngineOptions, Job, Task
 from validation.engines.dispatch import Dispatch
-from validation.training.trainer import EpochResult
+from validation.training.recipe import EpochResult
 
 TASKS = [Task(label=label, seed=seed) for seed in (0, 1) for label in ("dense", "plan")]
 EPOCH = EpochResult(loss=1.0, accuracy=0.5, seconds=1.0).to_json()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from validation.engines.events import Event, Teller, hear
-from validation.training.trainer import EpochResult
+from validation.training.recipe import EpochResult
 
 
 class Notes:

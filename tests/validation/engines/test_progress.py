@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from validation.running.progress import Monitor
-from validation.training.trainer import EpochResult
+from validation.training.recipe import EpochResult
 
 EPOCH = EpochResult(loss=1.0, accuracy=0.5, seconds=1.0)
 

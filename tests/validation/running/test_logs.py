@@ -7,7 +7,7 @@ import pytest
 
 from advisor.errors import AdvisorError
 from validation.running.logs import Logs, check_tensorboard
-from validation.training.trainer import EpochResult
+from validation.training.recipe import EpochResult
 
 pytest.importorskip("tensorboard")
 

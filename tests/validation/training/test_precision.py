@@ -11,9 +11,10 @@ from advisor.errors import AdvisorError, DeviceError
 from advisor.plans.plan import Plan
 from validation.contestants import Contestant, begin, builder
 from validation.data import DataSet, Request, load_data
+from validation.training.evaluation import loss_of
 from validation.training.precision import autocast, check_compiler, check_precision, scaler_of
-from validation.training.recipe import placed
-from validation.training.trainer import DivergedError, Recipe, Trainer, loss_of
+from validation.training.recipe import Recipe, placed
+from validation.training.trainer import DivergedError, Trainer
 
 
 @pytest.fixture(scope="module")

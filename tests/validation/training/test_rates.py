@@ -13,8 +13,9 @@ from validation.contestants import Contestant, builder
 from validation.data import DataSet, Request, load_data
 from validation.running.folder import open_folder
 from validation.running.trials import Study
+from validation.training.evaluation import loss_of
 from validation.training.rates import check_training, suggested, sweep, with_rate
-from validation.training.trainer import Recipe, loss_of
+from validation.training.recipe import Recipe
 
 
 @pytest.fixture(scope="module")

@@ -13,15 +13,9 @@ from advisor.plans.plan import Plan
 from advisor.runtime.sparse import Sparse
 from validation.contestants import Contestant, begin, builder, check_network
 from validation.data import DataSet, Request, load_data
-from validation.training.trainer import (
-    DivergedError,
-    Recipe,
-    Trainer,
-    batches,
-    evaluate,
-    logits_of,
-    recalibrate,
-)
+from validation.training.evaluation import evaluate, logits_of, recalibrate
+from validation.training.recipe import Recipe, batches
+from validation.training.trainer import DivergedError, Trainer
 
 DIGITS = Request(shape=(1, 8, 8), train_size=200, test_size=100)
 
