@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,11 @@ def parse_input(text: str) -> tuple[Shape, ...]:
             raise ModelError(f"input {text!r} is no shape; write positive sizes joined by x, such as 1x3x224x224")
         shapes.append(tuple(int(size) for size in sizes))
     return tuple(shapes)
+
+
+def input_text(shapes: Iterable[Shape]) -> str:
+    """Shapes as `parse_input` reads them: "1x3x224x224"."""
+    return ",".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def load_model(

@@ -42,6 +42,7 @@ from validation.reporting.statistics import mean_interval, paired
 from validation.running.folder import open_folder
 from validation.running.matrix import total_steps
 from validation.running.progress import Monitor
+from validation.running.results import result_file, run_name
 from validation.running.trials import Study, run_trial
 from validation.training.recipe import Recipe
 
@@ -183,7 +184,7 @@ def train(study: Study, network: Network, labels: Sequence[str], seeds: Sequence
 
 
 def read(study: Study, label: str, seed: int) -> Mapping[str, Any] | None:
-    path = study.out / "runs" / f"{label}-{seed}.json"
+    path = result_file(study, run_name(label, seed))
     found: Mapping[str, Any] | None = read_json(path) if path.is_file() else None
     return found
 

@@ -36,6 +36,7 @@ from validation.learning.designed import design
 from validation.running.folder import open_folder
 from validation.running.matrix import total_steps
 from validation.running.progress import Monitor
+from validation.running.results import result_file, run_name
 from validation.running.trials import Study, run_trial
 from validation.training.recipe import Recipe
 
@@ -151,7 +152,7 @@ def trained(study: Study, until: float) -> list[Mapping[str, object]]:
     with monitor.until_done(len(study.contestants) * len(study.seeds), study.out):
         for seed in study.seeds:
             for one in study.contestants:
-                known = (study.out / "runs" / f"{one.label}-{seed}.json").exists()
+                known = result_file(study, run_name(one.label, seed)).exists()
                 if not known and time.monotonic() > until:
                     continue
                 result = run_trial(study, one, seed, {"params": 0, "macs": 0}, monitor)

@@ -144,7 +144,6 @@ def validate(
     from validation.methods.registry import parse_methods
     from validation.study import Wish
     from validation.study import validate as run
-    from validation.training.optimizers import check_optimizer
     from validation.training.recipe import Recipe
 
     if (plan_file is None) == (design is None):
@@ -154,7 +153,6 @@ def validate(
     if design is not None and methods:
         raise AdvisorError("--method belongs to --plan; a design learns what layers are worth in plain training")
     check_engine(engine)
-    check_optimizer(optimizer)
     applied = parse_methods(methods)
     if design is not None and halving is not None:
         raise AdvisorError("--halving belongs to --plan; a design learns from runs of one length")

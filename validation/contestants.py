@@ -13,7 +13,7 @@ from torch import nn
 
 from advisor.errors import AdvisorError, DataError, ModelError, PlanError, unknown
 from advisor.examples import NOTHING_GIVEN, Given
-from advisor.models import load_model, load_weights
+from advisor.models import input_text, load_model, load_weights
 from advisor.plans.plan import load_plan
 from validation.reporting.exchange import way_of
 from validation.training.evaluation import logits_of
@@ -74,7 +74,7 @@ class Contestant:
 
 def builder(model: str, shapes: tuple[Shape, ...]) -> Build:
     """Builds MODEL anew for every seed, without touching anyone else's random state."""
-    text = ",".join("x".join(map(str, shape)) for shape in shapes)
+    text = input_text(shapes)
 
     def build(seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):

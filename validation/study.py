@@ -9,7 +9,7 @@ from advisor.devices.measuring.timing import NOTEWORTHY
 from advisor.errors import DeviceError
 from advisor.examples import Given
 from advisor.examples.batches import EXAMPLES, calibration
-from advisor.models import load_model, load_weights
+from advisor.models import input_text, load_model, load_weights
 from advisor.planning.selections import DATA_SELECTIONS
 from advisor.planning.sensitivity import sensitivity_named
 from advisor.trace import analyze
@@ -90,8 +90,7 @@ def _prepare(wish: Wish) -> tuple[Study, Network, tuple[str, ...]]:
     plan = wish.plan
     check_kinds(wish.baselines)
     check_wish(wish, halving=wish.halving)
-    text = ",".join("x".join(map(str, shape)) for shape in plan.input_shapes)
-    loaded = load_model(wish.model, device="cpu", input_text=text, seed=0)
+    loaded = load_model(wish.model, device="cpu", input_text=input_text(plan.input_shapes), seed=0)
     if wish.checkpoint is not None:
         load_weights(loaded.module, wish.checkpoint)  # what baselines choose their connections by
     plan.masks(loaded.module)  # the plan must belong to this network, before anything long begins

@@ -30,6 +30,7 @@ from validation.reporting.statistics import differences
 from validation.running.folder import open_folder
 from validation.running.matrix import total_steps
 from validation.running.progress import Monitor
+from validation.running.results import result_file, run_name
 from validation.running.trials import Study, run_trial
 
 BATCH = 16
@@ -96,7 +97,7 @@ def _trained(group: Trained, study: Study, until: float) -> list[dict[str, Any]]
         run_trial(study, one, seed, counts_of(group, one), monitor)
         for seed in study.seeds
         for one in study.contestants
-        if (study.out / "runs" / f"{one.label}-{seed}.json").is_file() or time.monotonic() < until
+        if result_file(study, run_name(one.label, seed)).is_file() or time.monotonic() < until
     ]
 
 

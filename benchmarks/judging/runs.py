@@ -22,6 +22,7 @@ from validation.data import DataSet, Request, load_data
 from validation.running.folder import open_folder
 from validation.running.matrix import total_steps
 from validation.running.progress import Monitor
+from validation.running.results import result_file, run_name
 from validation.running.trials import Study, run_trial
 from validation.training.recipe import FINETUNE_RATE, SCRATCH_RATE, Recipe
 from validation.training.trainer import Trainer
@@ -63,7 +64,7 @@ class Trained:
 
     def result(self, label: str, seed: int) -> Mapping[str, Any] | None:
         """A run's result, None while it is not finished."""
-        path = self.study.out / "runs" / f"{label}-{seed}.json"
+        path = result_file(self.study, run_name(label, seed))
         found: Mapping[str, Any] | None = read_json(path) if path.is_file() else None
         return found
 

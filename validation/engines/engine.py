@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from advisor.cluster import check_address
 from advisor.errors import AdvisorError, DeviceError, unknown
 from advisor.registry import registered
+from validation.running.results import run_name
 
 if TYPE_CHECKING:
     from validation.running.progress import Monitor
@@ -35,7 +36,7 @@ class Task:
     @property
     def name(self) -> str:
         """Of the run and of its files."""
-        return f"{self.label}-{self.seed}"
+        return run_name(self.label, self.seed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import torch
 
 from advisor.errors import AdvisorError
 from advisor.files import read_json
-from advisor.models import load_model
+from advisor.models import input_text, load_model
 from advisor.plans.plan import load_plan
 from advisor.sources import Source, source_of
 from advisor.trace import analyze
@@ -110,8 +110,7 @@ def unpack(folder: Path, out: Path) -> tuple[Study, Mapping[str, Mapping[str, in
     model = Source(model=plain["model"], **document["source"]).here(beside)
     shapes = tuple(tuple(shape) for shape in document["input_shapes"])
     build = builder(model, shapes)
-    text = ",".join("x".join(map(str, shape)) for shape in shapes)
-    loaded = load_model(model, device="cpu", input_text=text, seed=0)
+    loaded = load_model(model, device="cpu", input_text=input_text(shapes), seed=0)
     network = analyze(loaded.module, loaded.example_inputs, name=plain["model"])
     asked = document["request"]
     request = Request(**asked | {"shape": tuple(asked["shape"]), "folder": asked["folder"] and Path(asked["folder"])})

@@ -14,6 +14,7 @@ from advisor.plans.plan import load_plan
 from validation.contestants import Contestant, begin
 from validation.methods.method import Method, Outcome, Run
 from validation.reporting.receipts import count
+from validation.running.results import run_name
 from validation.training.recipe import placed
 from validation.training.trainer import Trainer
 
@@ -26,7 +27,7 @@ FOUND = "found"  # what training methods leave behind, a folder per run
 
 def found_plan(out: Path, label: str, seed: int) -> Path:
     """Where the plan lies that a method found in one run."""
-    return out / FOUND / f"{label}-{seed}" / "plan.json"
+    return out / FOUND / run_name(label, seed) / "plan.json"
 
 
 def attached(study: Study, contestant: Contestant, trainer: Trainer) -> tuple[Method, ...]:
@@ -40,7 +41,7 @@ def attached(study: Study, contestant: Contestant, trainer: Trainer) -> tuple[Me
         train = study.data.train
         for start in range(0, min(count, len(train)), batch):
             pixels, _ = train.batch(torch.arange(start, min(start + batch, count, len(train))))
-            yield placed(pixels, study.recipe.device)
+            yield placed(pixels, study.recipe.device, channels_last=study.recipe.channels_last)
 
     run = Run(
         module=trainer.module,

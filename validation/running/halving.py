@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.errors import AdvisorError
 from advisor.files import read_json, write_json
 from validation.engines.engine import Engine, Job, Result, Task
-from validation.running.results import RUNS
+from validation.running.results import checkpoint_file, run_name
 
 if TYPE_CHECKING:
     from validation.reporting.exchange import Accuracies
@@ -128,9 +128,9 @@ def run_halved(job: Job, engine: Engine, factor: int) -> Iterator[Result]:
         results = list(engine.run(tasks))
         accuracies: dict[str, dict[int, float]] = {label: {} for label in going}
         for result in results:
-            job.monitor.pause(f"{result['plan']}-{result['seed']}")
+            name = run_name(result["plan"], result["seed"])
+            job.monitor.pause(name)
             if result.get("lost"):  # deciding without it would not be decided the same next time
-                name = f"{result['plan']}-{result['seed']}"
                 raise AdvisorError(f"{name} is needed to halve the plans: {result['problem']}")
             if result["accuracy"] is not None:
                 accuracies[result["plan"]][result["seed"]] = result["accuracy"]
@@ -138,7 +138,7 @@ def run_halved(job: Job, engine: Engine, factor: int) -> Iterator[Result]:
         for result in results:
             reason = decided.stopped.get(result["plan"])
             if reason is not None:
-                (study.out / RUNS / f"{result['plan']}-{result['seed']}.pt").unlink(missing_ok=True)
+                checkpoint_file(study, run_name(result["plan"], result["seed"])).unlink(missing_ok=True)
                 yield result | {"accuracy": None, "loss": None, "stopped": "" if result["problem"] else reason}
         going = tuple(label for label in halving.plans if label in decided.kept)
     left = [label for label in labels if label not in halving.plans or label in going]

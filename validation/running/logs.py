@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import AdvisorError
+from validation.running.results import run_name
 
 if TYPE_CHECKING:
     from validation.training.recipe import EpochResult
@@ -57,7 +58,7 @@ class Logs:
 
     def finished(self, result: Mapping[str, Any]) -> None:
         """A run has its result, from this process or an earlier one; its files are closed."""
-        run = f"{result['plan']}-{result['seed']}"
+        run = run_name(result["plan"], result["seed"])
         self._write(run, result["epochs"])
         if result["accuracy"] is not None:
             self._writer(run).add_scalar("result/test accuracy", result["accuracy"], len(result["epochs"]))

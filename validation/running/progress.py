@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from advisor.errors import AdvisorError
 from advisor.files import write_json
+from validation.running.results import run_name
 
 if TYPE_CHECKING:
     from validation.running.logs import Logs
@@ -151,7 +152,7 @@ class Monitor:
 
     def finished(self, result: dict[str, Any], steps: int) -> None:
         """A run of `steps` has its result, be it from this call, an earlier one, or cut short."""
-        run = f"{result['plan']}-{result['seed']}"
+        run = run_name(result["plan"], result["seed"])
         self.pause(run)
         self.follow_at(run, steps)
         if self._logs is not None:

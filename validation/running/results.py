@@ -24,6 +24,16 @@ RESULT = {  # what a run's file holds beside `plan` and `seed`
 }
 
 
+def run_name(label: str, seed: int) -> str:
+    """Of a run, of its files and of what is told of it: "erk-1"."""
+    return f"{label}-{seed}"
+
+
+def checkpoint_file(study: Study, name: str) -> Path:
+    """Where a run's last epoch lies while it has no result."""
+    return study.out / RUNS / f"{name}.pt"
+
+
 def result_file(study: Study, name: str, until: int | None = None) -> Path:
     """Where a run's result lies, or what it had reached after `until` epochs."""
     whole = until is None or until >= study.recipe.epochs
@@ -32,12 +42,12 @@ def result_file(study: Study, name: str, until: int | None = None) -> Path:
 
 def known_result(study: Study, label: str, seed: int, *, until: int | None = None) -> dict[str, Any] | None:
     """What an earlier call found out about a run; None where it did not get there."""
-    name = f"{label}-{seed}"
+    name = run_name(label, seed)
     path = result_file(study, name, until)
     if not path.exists():
         return None
     if path == result_file(study, name):  # a checkpoint was left by a process that was killed between the two
-        (study.out / RUNS / f"{name}.pt").unlink(missing_ok=True)
+        checkpoint_file(study, name).unlink(missing_ok=True)
     return _read_result(path, label, seed)
 
 
@@ -56,6 +66,6 @@ def _read_result(path: Path, label: str, seed: int) -> dict[str, Any]:
             wrong = f"with {key}={str(found.get(key))[:40]}"
             break
     if wrong:
-        raise AdvisorError(f"{path} is no result of {label}-{seed} ({wrong}); delete it to run it anew")
+        raise AdvisorError(f"{path} is no result of {run_name(label, seed)} ({wrong}); delete it to run it anew")
     result: dict[str, Any] = found
     return result

@@ -22,7 +22,7 @@ from validation.contestants import Build, Contestant, begin
 from validation.methods.at_work import attached, counts_of, finished, found_plan
 from validation.methods.method import Outcome
 from validation.running.progress import Watcher
-from validation.running.results import RUNS, known_result, result_file
+from validation.running.results import checkpoint_file, known_result, result_file, run_name
 from validation.training.evaluation import Evaluation, evaluate, recalibrate
 from validation.training.recipe import EpochResult, Recipe
 from validation.training.trainer import DivergedError, Trainer
@@ -136,10 +136,10 @@ def run_trial(
     Returns:
         The result, whose `params` and `macs` are those of the plan that a training method found, where one did.
     """
-    name = f"{contestant.label}-{seed}"
+    name = run_name(contestant.label, seed)
     total = study.recipe.epochs
     goal = total if until is None else min(until, total)
-    checkpoint_path = study.out / RUNS / f"{name}.pt"
+    checkpoint_path = checkpoint_file(study, name)
     watcher.start(name, total)
     known = known_result(study, contestant.label, seed, until=until)
     if known is not None:

@@ -17,6 +17,7 @@ from advisor.files import read_json, write_json
 from validation.contestants import begin
 from validation.running.folder import SETTINGS
 from validation.training.evaluation import loss_of
+from validation.training.optimizers import check_optimizer
 from validation.training.precision import check_compiler, check_precision
 from validation.training.recipe import batches
 
@@ -109,8 +110,10 @@ def check_training(recipe: Recipe, device: str, *, rate: str = "fixed", halving:
     """Refuses what cannot be trained here before anything long begins.
 
     Raises:
-        AdvisorError: a rate, precision or factor that makes no sense. DeviceError: what this machine cannot do.
+        AdvisorError: an optimiser, rate, precision or factor that makes no sense.
+        DeviceError: what this machine cannot do.
     """
+    check_optimizer(recipe.optimizer)
     _peak(rate)
     if halving is not None and halving < 2:
         raise AdvisorError(f"halving={halving}, expected 2 or more: one plan of so many goes on at each rung")

@@ -80,12 +80,13 @@ def measure(asked: dict[str, Any]) -> dict[str, Any]:
 def _opened(asked: dict[str, Any]) -> tuple[Any, Any]:
     from advisor.commands.network import open_network
     from advisor.devices.measuring.subject import with_batch
+    from advisor.models import input_text
     from advisor.plans.plan import load_plan
 
     shapes = [tuple(shape) for shape in asked["input_shapes"]]
     network = with_batch(open_network(asked["model"], None), asked["batch"])
     if list(network.input_shapes) != shapes:
-        network = open_network(asked["model"], ",".join("x".join(map(str, shape)) for shape in shapes))
+        network = open_network(asked["model"], input_text(shapes))
     return network, load_plan(asked["plan"]) if asked["plan"] else None
 
 
