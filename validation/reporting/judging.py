@@ -68,7 +68,11 @@ def judge(
         rates = exchange(losses, accuracies)
     except AdvisorError as error:  # a sensitivity that cannot be asked again here
         rates = Exchange(notes=(f"no exchange rates: {error}",))
-    over = {label: found for label, plan in thinned.items() if (found := over_budget(plan, wish.plan))}
+    over = {
+        one.label: found
+        for one in study.contestants
+        if one.plan is not None and (found := over_budget(one.plan, wish.plan, found=one.method is not None))
+    }
     fair = {label: ways[label] for label in thinned if label not in over}
     predicted = {}
     said = list(notes)
@@ -137,24 +141,25 @@ def methods_notes(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def over_budget(plan: Plan, asked: Plan) -> tuple[str, ...]:
+def over_budget(plan: Plan, asked: Plan, *, found: bool = False) -> tuple[str, ...]:
     """What keeps a plan out of the verdict, in words: limits of the plan asked for that it breaks or does not tell.
 
-    A baseline of a slow pattern cannot meet a time, and a training method leaves what it leaves.
+    A baseline of a slow pattern cannot meet a time. A baseline without a known time was made at the plan's MACs
+    instead; what a training method leaves was held to nothing.
+
+    Args:
+        found: a training method left it.
     """
-    found = []
+    reasons = []
     for key, line in asked.costs.items():
         if line.budget is None:
             continue
-        name = key.replace("_", " ")
-        if key not in plan.costs:
-            found.append(f"its {name} is not known, and {cost_text(key, line.budget)} are allowed; not in the verdict")
-        elif plan.costs[key].plan > line.budget:
-            found.append(
-                f"{name} {cost_text(key, plan.costs[key].plan)} of {cost_text(key, line.budget)} allowed; "
-                "it does not count in the verdict"
-            )
-    return tuple(found)
+        name, limit = key.replace("_", " "), cost_text(key, line.budget)
+        if key in plan.costs and plan.costs[key].plan > line.budget:
+            reasons.append(f"{name} {cost_text(key, plan.costs[key].plan)} of {limit} allowed")
+        elif found and key not in plan.costs:
+            reasons.append(f"its {name} is not known, and {limit} are allowed")
+    return tuple(f"{reason}; it does not count in the verdict" for reason in reasons)
 
 
 def _size(wish: Wish, network: Network) -> str:
